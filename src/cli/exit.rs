@@ -1,0 +1,54 @@
+//! Exit codes (those of `sysexits.h` where there is one), and which failure has which.
+
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::daemon::DaemonError;
+use crate::journal::JournalError;
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Ok = 0,
+    /// The command line is wrong.
+    Usage = 64,
+    /// A peer refused or is unreachable (`check`).
+    Unavailable = 69,
+    /// A fault of ours.
+    Internal = 70,
+    /// The journal cannot be read or written.
+    Io = 74,
+    /// Stopped at the drain deadline; the journal has what sinks lack.
+    Undrained = 75,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+impl Exit {
+    /// The code of a failure that no command dealt with itself.
+    pub fn of(error: &anyhow::Error) -> Self {
+        if error.is::<ConfigError>() {
+            return Self::Config;
+        }
+        if error.is::<JournalError>() {
+            return Self::Io;
+        }
+        error.downcast_ref().map_or(Self::Internal, Self::of_daemon)
+    }
+
+    /// The code of a daemon that could not start or go on.
+    pub fn of_daemon(error: &DaemonError) -> Self {
+        match error {
+            DaemonError::Journal(_) | DaemonError::Stuck => Self::Io,
+            DaemonError::Sink { .. } => Self::Config,
+            DaemonError::Internal(_) => Self::Internal,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

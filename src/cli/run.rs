@@ -1,0 +1,69 @@
+//! `cdrd run`: the daemon.
+
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::exit::Exit;
+use super::logging::Logging;
+use super::{ConfigFile, signals};
+use crate::clock::Clock;
+use crate::config::units;
+use crate::daemon::{Daemon, Ended};
+
+/// Run the daemon
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cdrd run                          with /etc/cdrd/config.toml
+  cdrd run -c ./config.toml --log-level debug
+  CDRD_LOG=debug cdrd run -c - < config.toml
+
+Ends with 0 after SIGINT or SIGTERM once every sink has everything, with 75 if the
+drain deadline came first (the journal keeps what is left), with 78 if the
+configuration is wrong, with 74 if the journal cannot be read or written.")]
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// How long sinks may drain after a stop
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration, default_value = "10s")]
+    drain: Duration,
+}
+
+/// Runs until a signal.
+pub async fn run(args: Args, logging: &Logging) -> anyhow::Result<Exit> {
+    logging.start();
+    let config = args.config.load()?;
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let stop = signals::stop_on_signals();
+    let daemon = Daemon::start(&config, Clock::system())?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pbxs = config.pbxs.len(),
+        sinks = config.sinks.len(),
+        journal = %config.journal.path.display(),
+        "ready"
+    );
+    crate::systemd::ready();
+    Ok(match daemon.run(stop, args.drain).await {
+        Ok(Ended::Clean) => {
+            info!("stopped, everything is delivered");
+            Exit::Ok
+        }
+        Ok(Ended::AtDeadline) => Exit::Undrained,
+        // The last line goes the way of all the others, in their format.
+        Err(e) => {
+            error!("{e}");
+            Exit::of_daemon(&e)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_documented_drain_is_the_default() {
+        assert_eq!(crate::config::units::parse_duration("10s"), Ok(crate::daemon::DRAIN));
+    }
+}

@@ -1,0 +1,345 @@
+//! `cdrd simulate`: a PBX to try against, with calls and faults on request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::simulator::faults::{CLOSE_CODE, TopicRefusal};
+use crate::simulator::{
+    Account, DOMAIN, Dialect, Faults, Notice, Options, PASSWORD, Rate, Release, Simulator,
+    TENANT_ID, TENANT_NAME,
+};
+
+/// How often the counts are printed.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// How long the last events may take to be read before the simulator ends.
+const LAST_READ: Duration = Duration::from_secs(10);
+
+const EXAMPLES: &str = "\
+Examples:
+  cdrd simulate                                 one call a second, for ever
+  cdrd simulate --rate max --calls 100000       a load test
+  cdrd simulate --tls --rate 30/m               with a self-signed certificate
+  cdrd simulate --dialect 12                    an old PBX
+  cdrd simulate --close-after 20:1012           a PBX that restarts every 20 events
+  cdrd simulate --refuse-logins 2 --malformed-every 10";
+
+/// Simulate a PBX: logins, topics, realistic calls, and faults on request
+///
+/// Calls begin with the first subscription. Everything is told on stderr.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8887")]
+    pub listen: SocketAddr,
+    /// Calls in real time: N/s, N/m, N/h, or max for as fast as they are read
+    #[arg(long, default_value = "1/s")]
+    pub rate: Rate,
+    /// Stop making calls after N; the simulator goes on answering
+    #[arg(long, value_name = "N")]
+    pub calls: Option<u64>,
+    /// With --calls: end once all have been made and read
+    #[arg(long, requires = "calls")]
+    pub exit: bool,
+    /// Office seconds in one real second; the default suits the rate, 1 is real time
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    pub speed: Option<f64>,
+    /// The same seed makes the same calls
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Unix second at which the office opens; by default calls end about now
+    #[arg(long, value_name = "SECOND")]
+    pub start_time: Option<i64>,
+    /// Forms of login and subscribe
+    #[arg(long, default_value = "22")]
+    pub dialect: Dialect,
+    /// Spellings of the events; by default the dialect's newest
+    #[arg(long)]
+    pub release: Option<Release>,
+    /// Listen with TLS, with a certificate made now
+    #[arg(long)]
+    pub tls: bool,
+    /// User name of the tenant user
+    #[arg(long, default_value = "cdr")]
+    pub username: String,
+    /// Password of all accounts
+    #[arg(long, default_value = PASSWORD)]
+    pub password: String,
+    /// SIP domain of the tenant user
+    #[arg(long, default_value = DOMAIN)]
+    pub domain: String,
+    /// Extension number of the tenant user
+    #[arg(long, default_value = "101")]
+    pub extension: String,
+    #[command(flatten)]
+    faults: FaultArgs,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Faults")]
+struct FaultArgs {
+    /// Refuse the first N logins
+    #[arg(long, value_name = "N")]
+    refuse_logins: Option<u32>,
+    /// Words of every refusal that is asked for
+    #[arg(long, default_value = "Refused by the simulator.")]
+    words: String,
+    /// Never answer a login
+    #[arg(long)]
+    mute_login: bool,
+    /// Drop the connection right after the first N logins
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    drop_after_login: u32,
+    /// Accept subscriptions without an answer
+    #[arg(long)]
+    mute_subscribe: bool,
+    /// Refuse a topic, always or N times; can be given more than once
+    #[arg(long, value_name = "NAME[:N]", value_parser = topic_and_times)]
+    refuse_topic: Vec<(String, Option<u32>)>,
+    /// Push an event before each answer
+    #[arg(long)]
+    event_before_answer: bool,
+    /// Close each connection after so many events, with 1012 or the code
+    #[arg(long, value_name = "EVENTS[:CODE]", value_parser = events_and_code)]
+    close_after: Option<(u64, u16)>,
+    /// Reset each connection's TCP after so many events
+    #[arg(long, value_name = "EVENTS", value_parser = at_least_one())]
+    reset_after: Option<u64>,
+    /// Fall silent on each connection after so many events, TCP standing
+    #[arg(long, value_name = "EVENTS", value_parser = at_least_one())]
+    silent_after: Option<u64>,
+    /// A frame that is not JSON after every so many events
+    #[arg(long, value_name = "EVENTS", value_parser = at_least_one())]
+    malformed_every: Option<u64>,
+    /// A text frame that is not UTF-8 after every so many events
+    #[arg(long, value_name = "EVENTS", value_parser = at_least_one())]
+    non_utf8_every: Option<u64>,
+    /// An event of 5 MiB after every so many events
+    #[arg(long, value_name = "EVENTS", value_parser = at_least_one())]
+    oversize_every: Option<u64>,
+    /// Send every event in several frames, with a ping between them
+    #[arg(long)]
+    fragment: bool,
+}
+
+fn at_least_one() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..)
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    if factor.is_finite() && factor > 0.0 { Ok(factor) } else { Err("must be above 0".into()) }
+}
+
+fn events_and_code(text: &str) -> Result<(u64, u16), String> {
+    let (events, code) = match text.split_once(':') {
+        Some((events, code)) => (events, code.parse().map_err(|_| "the code is no number")?),
+        None => (text, CLOSE_CODE),
+    };
+    match events.parse() {
+        Ok(events) if events > 0 => Ok((events, code)),
+        _ => Err("write a number of events, or EVENTS:CODE".into()),
+    }
+}
+
+fn topic_and_times(text: &str) -> Result<(String, Option<u32>), String> {
+    match text.split_once(':') {
+        None => Ok((text.into(), None)),
+        Some((topic, times)) => match times.parse() {
+            Ok(times) => Ok((topic.into(), Some(times))),
+            Err(_) => Err("write NAME, or NAME:TIMES".into()),
+        },
+    }
+}
+
+impl FaultArgs {
+    fn faults(&self) -> Faults {
+        let words = || self.words.clone();
+        let refusal = |(topic, times): &(String, Option<u32>)| {
+            let (times, words) = (*times, words());
+            (topic.clone(), TopicRefusal { times, words })
+        };
+        Faults {
+            refuse_logins: self.refuse_logins.map(|times| (times, words())),
+            mute_auth: self.mute_login,
+            mute_subscribe: self.mute_subscribe,
+            event_before_answer: self.event_before_answer,
+            refuse_topics: self.refuse_topic.iter().map(refusal).collect(),
+            drop_after_login: self.drop_after_login,
+            silent_door: false,
+            close_after: self.close_after,
+            reset_after: self.reset_after,
+            silent_after: self.silent_after,
+            malformed_every: self.malformed_every,
+            non_utf8_every: self.non_utf8_every,
+            oversize_every: self.oversize_every,
+            fragment: self.fragment,
+        }
+    }
+}
+
+impl Args {
+    /// What the simulator is started with.
+    pub fn options(&self) -> Options {
+        let mut user = Account::user(&self.username, &self.extension, &self.password);
+        user.set_domain(&self.domain);
+        Options {
+            listen: self.listen,
+            dialect: self.dialect,
+            release: self.release,
+            accounts: vec![
+                user,
+                Account::administrator("admin", &self.password),
+                Account::tenant(TENANT_NAME, &self.password),
+            ],
+            tls: self.tls,
+            seed: self.seed,
+            start_time: self.start_time,
+            rate: self.rate,
+            speed: self.speed,
+            calls: self.calls,
+            record: false,
+            faults: self.faults.faults(),
+            ..Options::default()
+        }
+    }
+
+    /// What a client has to be told, as lines of its configuration.
+    fn client_config(&self, simulator: &Simulator) -> String {
+        let (user, domain, password) = (&self.username, &self.domain, &self.password);
+        let login = match self.dialect {
+            Dialect::V12 => format!("extension = \"{}\", domain = \"{domain}\"", self.extension),
+            _ => format!("username = \"{user}\", domain = \"{domain}\""),
+        };
+        let mut lines = format!(
+            "url = \"{}\"\ndialect = \"{}\"\ntopics = [\"cdr_events\"]\n\
+             login = {{ {login}, password = \"{password}\" }}\n",
+            simulator.url(),
+            self.dialect.number(),
+        );
+        if let Some(fingerprint) = simulator.fingerprint() {
+            lines.push_str(&format!("tls = {{ pin_sha256 = \"{fingerprint}\" }}\n"));
+        }
+        if self.dialect == Dialect::V22 {
+            lines.push_str(&format!(
+                "# or: topics = [\"global_cdr_events\"], tenants = [\"{TENANT_ID}\"],\n\
+                 #     login = {{ username = \"admin\", password = \"{password}\" }}\n"
+            ));
+        }
+        lines
+    }
+}
+
+/// Runs until the token is cancelled, or with `--exit` until all calls are made.
+///
+/// # Errors
+/// The address cannot be listened on, or no certificate can be made.
+pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let narrator = Arc::new(|notice: &Notice| eprintln!("{notice}"));
+    let simulator = Simulator::start_narrated(args.options(), Some(narrator))
+        .await
+        .context("the simulator did not start")?;
+    eprintln!("simulated PBX, calls {}, for a client:\n", args.rate);
+    eprintln!("[pbx.simulator]\n{}", args.client_config(&simulator));
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = report(&simulator) => {}
+        () = all_read(&simulator), if args.exit => {}
+    }
+    eprintln!("ends: {}", simulator.tally());
+    simulator.shutdown().await;
+    Ok(())
+}
+
+/// Prints the counts now and then, when they have changed.
+async fn report(simulator: &Simulator) {
+    let mut last = simulator.tally();
+    loop {
+        tokio::time::sleep(REPORT_EVERY).await;
+        let now = simulator.tally();
+        if now != last {
+            eprintln!("{now}");
+            last = now;
+        }
+    }
+}
+
+async fn all_read(simulator: &Simulator) {
+    while !simulator.wait_calls_made(REPORT_EVERY).await {}
+    if let Ok(Err(unsettled)) = tokio::time::timeout(LAST_READ, simulator.settle()).await {
+        eprintln!("{unsettled}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        let words = std::iter::once("simulate").chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.args)
+    }
+
+    #[test]
+    fn flags_become_options() {
+        let args =
+            parse("--rate 30/m --close-after 7:1001 --refuse-topic cdr_events:2 --domain a.b");
+        let options = args.unwrap().options();
+        assert_eq!(options.rate, Rate::PerSecond(0.5));
+        assert_eq!(options.faults.close_after, Some((7, 1001)));
+        assert_eq!(options.faults.refuse_topics["cdr_events"].times, Some(2));
+        assert!(format!("{:?}", options.accounts[0]).contains("a.b"));
+    }
+
+    #[test]
+    fn senseless_values_are_refused() {
+        let lines = [
+            "--rate fast",
+            "--rate 0/s",
+            "--rate 1/d",
+            "--speed 0",
+            "--close-after x",
+            "--close-after 0",
+            "--reset-after 0",
+            "--release 21",
+            "--exit",
+        ];
+        for line in lines {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_runs_until_it_is_told_to_stop() {
+        let shutdown = CancellationToken::new();
+        let running = run(parse("--listen 127.0.0.1:0 --tls").unwrap(), shutdown.clone());
+        let (ended, ()) = tokio::join!(running, async { shutdown.cancel() });
+        ended.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_lines_for_a_client_name_url_login_and_pin() {
+        let args = parse("--listen 127.0.0.1:0 --tls --dialect 12").unwrap();
+        let simulator = Simulator::start(args.options()).await.unwrap();
+        let lines = args.client_config(&simulator);
+        assert!(lines.contains(&format!("url = \"{}\"", simulator.url())), "{lines}");
+        assert!(lines.contains("login = { extension = \"101\", domain = \"example.com\""));
+        assert!(lines.contains(simulator.fingerprint().unwrap()));
+        assert!(toml::from_str::<toml::Table>(&lines).is_ok(), "{lines}");
+        simulator.shutdown().await;
+    }
+}

@@ -1,0 +1,65 @@
+//! Where sessions put what they hear: the journal, or, for commands that write
+//! nothing, whoever asked.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::quarantine::Quarantined;
+use super::{CONTROL_QUEUE, Control, EVENT_QUEUE, Request, Stopped};
+use crate::event::Event;
+
+/// The way in for events and for what could not be decoded.
+#[derive(Clone)]
+pub struct Intake {
+    pub(super) events: mpsc::Sender<Request<Vec<Event>>>,
+    pub(super) control: mpsc::Sender<Request<Control>>,
+}
+
+impl Intake {
+    /// An intake without a journal behind it.
+    pub fn detached() -> (Self, Outlet) {
+        let (events, events_out) = mpsc::channel(EVENT_QUEUE);
+        let (control, control_out) = mpsc::channel(CONTROL_QUEUE);
+        (Self { events, control }, Outlet { events: events_out, _control: control_out })
+    }
+
+    /// Moves the events of `batch` into the queue, leaving it empty. Waits while
+    /// the queue is full. Dropping the future loses nothing: until it has a place,
+    /// the batch stays where it is.
+    pub async fn events(&self, batch: &mut Vec<Event>) -> Result<(), Stopped> {
+        let place = self.events.reserve().await.map_err(|_| Stopped)?;
+        place.send(Request { what: std::mem::take(batch), done: None });
+        Ok(())
+    }
+
+    /// Returns once the events are durable.
+    pub async fn events_durably(&self, events: Vec<Event>) -> Result<(), Stopped> {
+        let (done, durable) = oneshot::channel();
+        let request = Request { what: events, done: Some(done) };
+        self.events.send(request).await.map_err(|_| Stopped)?;
+        durable.await.map_err(|_| Stopped)
+    }
+
+    /// Moves what could not be decoded into the queue, one by one; as safe to drop
+    /// as [`Intake::events`].
+    pub async fn suspects(&self, batch: &mut Vec<Quarantined>) -> Result<(), Stopped> {
+        while !batch.is_empty() {
+            let place = self.control.reserve().await.map_err(|_| Stopped)?;
+            place.send(Request { what: Control::Quarantine(batch.remove(0)), done: None });
+        }
+        Ok(())
+    }
+}
+
+/// The other end of a detached intake.
+pub struct Outlet {
+    events: mpsc::Receiver<Request<Vec<Event>>>,
+    /// Open, so that undecodable frames have somewhere to go; there they end.
+    _control: mpsc::Receiver<Request<Control>>,
+}
+
+impl Outlet {
+    /// The next events; `None` once every intake is dropped.
+    pub async fn events(&mut self) -> Option<Vec<Event>> {
+        self.events.recv().await.map(|request| request.what)
+    }
+}

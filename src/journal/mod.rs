@@ -1,0 +1,271 @@
+//! The journal: what the PBX said, on disk before anybody else hears of it.
+//!
+//! Promises kept here: a sink sees an event only after its commit is durable; a
+//! cursor is saved only after its sink confirmed; nothing received is lost to a
+//! crash. One thread ([`writer`]) writes; it commits whatever has queued up, so
+//! that one disk sync serves many events. Sinks get fresh commits from memory
+//! and read the file ([`reader`]) only when they lag.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`schema`] | tables, versions, migration, opening with the right pragmas |
+//! | [`intake`] | the way in, for sessions |
+//! | [`lock`] | one daemon per journal |
+//! | [`writer`] | the writing thread: group commit, full disk, poison |
+//! | [`append`] | placing events: `seq`, duplicates, ordinals |
+//! | [`reader`] | reading events back |
+//! | [`cursor`] | how far each sink has come |
+//! | [`quarantine`] | what could not be decoded |
+//! | [`dead_letters`] | what a sink refused for good |
+//! | [`replays`] | what somebody asked to send again |
+//! | [`refusals`] | refused logins, counted across restarts |
+//! | [`retention`] | deleting what everybody has |
+
+pub mod append;
+pub mod cursor;
+pub mod dead_letters;
+pub mod intake;
+pub mod lock;
+pub mod quarantine;
+pub mod reader;
+pub mod refusals;
+pub mod replays;
+pub mod retention;
+pub mod schema;
+pub mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::config;
+use crate::event::Stored;
+use cursor::{Cursor, Cursors};
+use dead_letters::DeadLetter;
+use intake::Intake;
+use quarantine::Quarantined;
+use reader::Reader;
+use refusals::LoginNote;
+use writer::WriterThread;
+
+/// Requests of events (each a small batch) that may wait for the writer. Past it
+/// the sessions stop reading, and TCP tells the PBX.
+const EVENT_QUEUE: usize = 16;
+/// Requests of other kinds that may wait.
+const CONTROL_QUEUE: usize = 64;
+/// Commits kept in memory for sinks, each of at most what the queue of events holds
+/// (4 MiB); a sink that is further behind reads the file.
+const COMMITS_IN_MEMORY: usize = 4;
+
+/// What can go wrong with the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another process holds it.
+    #[error(
+        "journal {path} is in use by another cdrd{}; stop that one, or give this one its own [journal] path",
+        holder.as_deref().map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    Locked {
+        /// The database.
+        path: PathBuf,
+        /// Process id of the holder, if it wrote one.
+        holder: Option<String>,
+    },
+    /// The operating system refused.
+    #[error(
+        "journal {path}: cannot {action}: {cause}; check that the directory exists, belongs to this user and has room"
+    )]
+    Io {
+        /// The file concerned.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The system's answer.
+        cause: std::io::Error,
+    },
+    /// SQLite refused.
+    #[error("journal {path}: {cause}")]
+    Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's answer.
+        cause: rusqlite::Error,
+    },
+    /// There is none.
+    #[error(
+        "no journal at {path}; has a daemon ever run with this configuration, and may you look there?"
+    )]
+    Missing {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A file that cdrd did not write.
+    #[error("{path} is a database, but not a journal of cdrd; set [journal] path to another file")]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A file that an earlier cdrd wrote, and that only a daemon migrates.
+    #[error(
+        "journal {path} has the older format {found}; start the daemon of this version once, which brings it to format {known}"
+    )]
+    Older {
+        /// The database.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest known.
+        known: i64,
+    },
+    /// A file that a later cdrd wrote.
+    #[error(
+        "journal {path} has format {found}, this cdrd knows formats up to {known}; install the newer cdrd again, or set [journal] path to a new file"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest known.
+        known: i64,
+    },
+}
+
+/// The writer has stopped (its error is what [`WriterThread::join`] returns).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the journal has stopped")]
+pub struct Stopped;
+
+/// One durable commit: its events in order of `seq`.
+pub type Commit = Arc<Vec<Stored>>;
+
+/// A request to the writer, with whom to tell once it is durable.
+pub(crate) struct Request<T> {
+    pub(crate) what: T,
+    pub(crate) done: Option<oneshot::Sender<()>>,
+}
+
+/// Everything but events.
+pub(crate) enum Control {
+    Quarantine(Quarantined),
+    DeadLetter(Box<DeadLetter>),
+    Login(LoginNote),
+    /// A dead letter was taken after all.
+    Delivered(i64),
+    /// A replay has come so far.
+    Replayed {
+        n: i64,
+        next_seq: u64,
+    },
+    /// An entry of the quarantine was tried again.
+    Retried(quarantine::Retried),
+    /// Saves the cursors as they are.
+    Flush,
+    /// The daemon stops: what it has in hand is taken even over `max_size`.
+    Finish,
+}
+
+/// Handle to an open journal; cheap to clone.
+#[derive(Clone)]
+pub struct Journal {
+    path: Arc<Path>,
+    intake: Intake,
+    commits: broadcast::Sender<Commit>,
+    cursors: Arc<Cursors>,
+    asked: watch::Sender<u64>,
+}
+
+impl Journal {
+    /// Opens or creates the journal, takes its lock, registers the cursors of
+    /// `sinks`, and starts the writer, which runs until every handle is dropped.
+    pub fn open(
+        settings: &config::Journal,
+        sinks: &[(Arc<str>, config::Start)],
+    ) -> Result<(Self, WriterThread), JournalError> {
+        let lock = lock::acquire(&settings.path)?;
+        let connection = schema::open_for_writing(&settings.path)?;
+        let sqlite = |cause| JournalError::Sqlite { path: settings.path.clone(), cause };
+        let cursors = Arc::new(Cursors::load(&connection, sinks).map_err(sqlite)?);
+        let (events, events_rx) = mpsc::channel(EVENT_QUEUE);
+        let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
+        let (commits, _) = broadcast::channel(COMMITS_IN_MEMORY);
+        let asked = watch::Sender::new(0);
+        let writer = writer::Writer::new(
+            settings,
+            connection,
+            Arc::clone(&cursors),
+            commits.clone(),
+            asked.clone(),
+        )
+        .map_err(sqlite)?;
+        let thread = WriterThread::spawn(writer, events_rx, control_rx, lock)?;
+        let path = Arc::from(settings.path.as_path());
+        Ok((Self { path, intake: Intake { events, control }, commits, cursors, asked }, thread))
+    }
+
+    /// Where sessions put what they hear.
+    pub fn intake(&self) -> Intake {
+        self.intake.clone()
+    }
+
+    /// Commits from now on. A receiver that lags loses the oldest, and reads them
+    /// from the file instead.
+    pub fn commits(&self) -> broadcast::Receiver<Commit> {
+        self.commits.subscribe()
+    }
+
+    /// A reader with a connection of its own.
+    pub fn reader(&self) -> Result<Reader, JournalError> {
+        Reader::open(&self.path)
+    }
+
+    /// The cursor of a sink that was registered when the journal was opened.
+    pub fn cursor(&self, sink: &str) -> Option<Cursor> {
+        self.cursors.get(sink)
+    }
+
+    /// Keeps what a sink refused for good; returns once it is durable.
+    pub async fn dead_letter(&self, letter: DeadLetter) -> Result<(), Stopped> {
+        self.request(Control::DeadLetter(Box::new(letter))).await
+    }
+
+    /// Notes a login attempt or how it ended; returns once it is durable.
+    pub async fn login(&self, note: LoginNote) -> Result<(), Stopped> {
+        self.request(Control::Login(note)).await
+    }
+
+    /// Notes that a sink has taken a dead letter after all; returns once it is durable.
+    pub async fn delivered(&self, dead_letter: i64) -> Result<(), Stopped> {
+        self.request(Control::Delivered(dead_letter)).await
+    }
+
+    /// Notes how far a replay has come; returns once it is durable.
+    pub async fn replayed(&self, n: i64, next_seq: u64) -> Result<(), Stopped> {
+        self.request(Control::Replayed { n, next_seq }).await
+    }
+
+    /// Changes whenever another process has written to the journal: somebody may
+    /// have asked for something.
+    pub fn asked(&self) -> watch::Receiver<u64> {
+        self.asked.subscribe()
+    }
+
+    /// From now on events are taken even over `max_size`: the daemon stops, and what
+    /// it has in hand must not be lost.
+    pub async fn finish(&self) -> Result<(), Stopped> {
+        self.request(Control::Finish).await
+    }
+
+    /// Returns once the cursors, as they are now, are durable.
+    pub async fn flush(&self) -> Result<(), Stopped> {
+        self.request(Control::Flush).await
+    }
+
+    async fn request(&self, what: Control) -> Result<(), Stopped> {
+        let (done, durable) = oneshot::channel();
+        let request = Request { what, done: Some(done) };
+        self.intake.control.send(request).await.map_err(|_| Stopped)?;
+        durable.await.map_err(|_| Stopped)
+    }
+}

@@ -1,0 +1,324 @@
+//! Tables and their versions, and how connections are opened.
+//!
+//! The database can be read with `sqlite3` at any time: `data` is the PBX's text,
+//! the view `events` shows ids and times readably.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::JournalError;
+
+/// Marks a database as ours (`PRAGMA application_id`): "cdrd" in ASCII.
+const APPLICATION_ID: i64 = 0x6364_7264;
+
+/// How long a connection waits for another process's lock. Only commands beside
+/// the daemon ever make it wait.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pages (4 KiB) in the WAL at which a commit carries them over into the database.
+const CHECKPOINT_PAGES: u32 = 4_000;
+
+/// The steps from each version to the next; the version is their count. A step
+/// that was released is never changed, only followed by another.
+const MIGRATIONS: [&str; 1] = ["
+    -- next_seq: the next event's sequence number. Kept here, since a plain rowid
+    -- starts again at 1 once the table is empty, which would break the cursors.
+    CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO meta VALUES('next_seq', 1);
+
+    CREATE TABLE event(
+        seq INTEGER PRIMARY KEY,
+        id BLOB NOT NULL,               -- UUIDv8, 16 bytes
+        pbx TEXT NOT NULL,              -- NAME of [pbx.NAME]
+        type TEXT NOT NULL,             -- event_type
+        origin TEXT NOT NULL,           -- live, webhook, backfill
+        received_ms INTEGER NOT NULL,   -- Unix milliseconds
+        session_id TEXT,
+        data TEXT NOT NULL              -- the PBX's object, byte for byte
+    );
+    CREATE UNIQUE INDEX event_id ON event(pbx, id);
+
+    CREATE TABLE cursor(
+        sink TEXT PRIMARY KEY,
+        seq INTEGER NOT NULL,           -- the last event that the sink confirmed
+        updated_ms INTEGER NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE TABLE quarantine(
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        pbx TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        received_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        size INTEGER NOT NULL,          -- bytes that came; data may hold only the first
+        data BLOB NOT NULL,
+        retry INTEGER NOT NULL DEFAULT 0 -- 1: somebody asked to decode it again
+    );
+
+    CREATE TABLE dead_letter(
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        sink TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        seq INTEGER NOT NULL,           -- the event, copied: retention may take the original
+        id BLOB NOT NULL,
+        pbx TEXT NOT NULL,
+        type TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        received_ms INTEGER NOT NULL,
+        session_id TEXT,
+        data TEXT NOT NULL,
+        retry INTEGER NOT NULL DEFAULT 0, -- 1: somebody asked to send it again
+        UNIQUE(sink, seq)
+    );
+
+    -- Events that somebody asked to send to a sink again.
+    CREATE TABLE replay(
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        sink TEXT NOT NULL,
+        next_seq INTEGER NOT NULL,      -- the first that is still to be sent
+        last_seq INTEGER NOT NULL
+    );
+
+    -- Logins that were refused, or tried with an outcome that nobody saw.
+    CREATE TABLE login_attempt(
+        token INTEGER PRIMARY KEY,
+        host TEXT NOT NULL,
+        pbx TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        state INTEGER NOT NULL          -- 0: unknown; 1: refused; 2: refused, success since
+    );
+
+    CREATE VIEW events AS SELECT seq,
+        lower(substr(hex(id),1,8)||'-'||substr(hex(id),9,4)||'-'||substr(hex(id),13,4)
+            ||'-'||substr(hex(id),17,4)||'-'||substr(hex(id),21)) AS id,
+        pbx, type, origin,
+        strftime('%Y-%m-%dT%H:%M:%fZ', received_ms / 1000.0, 'unixepoch') AS received,
+        session_id, data
+    FROM event;
+"];
+
+/// Opens or creates the database as its one writer, at the newest version.
+pub fn open_for_writing(path: &Path) -> Result<Connection, JournalError> {
+    create_private(path)?;
+    let sqlite = |cause| JournalError::Sqlite { path: path.to_owned(), cause };
+    let mut connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(sqlite)?;
+    configure(&connection).map_err(sqlite)?;
+    check_owner(&connection, path)?;
+    migrate(&mut connection, &MIGRATIONS, path)?;
+    Ok(connection)
+}
+
+/// Opens an existing journal to read it, beside a running daemon or not.
+pub fn open_for_reading(path: &Path) -> Result<Connection, JournalError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    open_existing(path, path.as_os_str(), flags)
+}
+
+/// The same for a journal that nobody writes: SQLite then needs no files beside it.
+pub fn open_immutable(path: &Path) -> Result<Connection, JournalError> {
+    let mut uri = std::ffi::OsString::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => uri.push(format!("%{byte:02X}")),
+            0x21..=0x7e => uri.push(char::from(*byte).to_string()),
+            _ => uri.push(format!("%{byte:02X}")),
+        }
+    }
+    uri.push("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    open_existing(path, &uri, flags)
+}
+
+fn open_existing(
+    path: &Path,
+    name: &std::ffi::OsStr,
+    flags: OpenFlags,
+) -> Result<Connection, JournalError> {
+    must_exist(path)?;
+    let sqlite = |cause| JournalError::Sqlite { path: path.to_owned(), cause };
+    let connection = Connection::open_with_flags(name, flags).map_err(sqlite)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+    check_owner(&connection, path)?;
+    check_version(&connection, path)?;
+    Ok(connection)
+}
+
+/// Opens an existing journal to ask something of whoever writes it, beside a
+/// running daemon or not.
+pub fn open_for_asking(path: &Path) -> Result<Connection, JournalError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = open_existing(path, path.as_os_str(), flags)?;
+    configure(&connection)
+        .map_err(|cause| JournalError::Sqlite { path: path.to_owned(), cause })?;
+    Ok(connection)
+}
+
+/// Commands beside the daemon neither migrate nor guess.
+fn check_version(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+    let path = path.to_owned();
+    let found: i64 = match connection.pragma_query_value(None, "user_version", |row| row.get(0)) {
+        Ok(found) => found,
+        Err(cause) => return Err(JournalError::Sqlite { path, cause }),
+    };
+    let known = MIGRATIONS.len() as i64;
+    match found.cmp(&known) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Less => Err(JournalError::Older { path, found, known }),
+        std::cmp::Ordering::Greater => Err(JournalError::Newer { path, found, known }),
+    }
+}
+
+fn must_exist(path: &Path) -> Result<(), JournalError> {
+    match path.exists() {
+        true => Ok(()),
+        false => Err(JournalError::Missing { path: path.to_owned() }),
+    }
+}
+
+/// SQLite gives its WAL the mode of the database: it must be private from the start.
+fn create_private(path: &Path) -> Result<(), JournalError> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|cause| JournalError::Io { path: path.to_owned(), action: "open it", cause })
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL is per connection: a commit returns only once the WAL is synced.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+fn check_owner(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+    let sqlite = |cause| JournalError::Sqlite { path: path.to_owned(), cause };
+    let owner: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(sqlite)?;
+    if owner != APPLICATION_ID && tables > 0 {
+        return Err(JournalError::Foreign { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// Takes the database from its version to the newest, each step in a transaction.
+fn migrate(connection: &mut Connection, steps: &[&str], path: &Path) -> Result<(), JournalError> {
+    let sqlite = |cause| JournalError::Sqlite { path: path.to_owned(), cause };
+    let found: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
+    let known = steps.len() as i64;
+    let done = usize::try_from(found).unwrap_or(0);
+    if found > known {
+        return Err(JournalError::Newer { path: path.to_owned(), found, known });
+    }
+    for (step, version) in steps.iter().zip(1_i64..).skip(done) {
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+        transaction.execute_batch(step).map_err(sqlite)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(sqlite)?;
+        transaction.pragma_update(None, "user_version", version).map_err(sqlite)?;
+        transaction.commit().map_err(sqlite)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_journal_is_migrated_step_by_step_and_keeps_its_rows() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let path = Path::new("x.db");
+        let first = ["CREATE TABLE t(a); INSERT INTO t VALUES(1);"];
+        let both = [first[0], "ALTER TABLE t ADD COLUMN b; UPDATE t SET b = a + 1;"];
+        migrate(&mut db, &first, path).unwrap();
+        migrate(&mut db, &both, path).unwrap();
+        migrate(&mut db, &both, path).unwrap();
+        let row = db.query_row("SELECT a, b FROM t", [], |r| Ok((r.get(0)?, r.get(1)?)));
+        assert_eq!(row, Ok((1, 2)));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_version_before_it() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let path = Path::new("x.db");
+        let steps = ["CREATE TABLE t(a);", "CREATE TABLE u(a); nonsense;"];
+        assert!(migrate(&mut db, &steps, path).is_err());
+        let version: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0)).unwrap();
+        let tables: i64 =
+            db.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).unwrap();
+        assert_eq!((version, tables), (1, 1));
+    }
+
+    #[test]
+    fn a_newer_journal_is_refused_in_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j.db");
+        open_for_writing(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let error = open_for_writing(&path).unwrap_err().to_string();
+        assert!(error.contains("has format 99, this cdrd knows formats up to 1"), "{error}");
+    }
+
+    #[test]
+    fn commands_beside_a_daemon_neither_migrate_an_older_journal_nor_guess_at_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j.db");
+        open_for_writing(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
+        for refused in [open_for_reading(&path), open_for_asking(&path)] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("start the daemon of this version once"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_database_is_refused_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs(a)").unwrap();
+        let error = open_for_writing(&path).unwrap_err().to_string();
+        assert!(error.contains("not a journal of cdrd"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j.db");
+        std::fs::write(&path, "some notes that somebody keeps".repeat(100)).unwrap();
+        let error = open_for_writing(&path).unwrap_err().to_string();
+        assert!(error.contains("not a database"), "{error}");
+    }
+
+    #[test]
+    fn database_and_wal_are_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j.db");
+        let _open = open_for_writing(&path).unwrap();
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            let file = file.unwrap();
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{:?}", file.path());
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! The writing thread: commits whatever has queued up, then tells those who wait.
+//!
+//! It has a thread and a small runtime of its own, so that a disk sync never
+//! stops a session. How it meets trouble:
+//! - a full disk: nothing is dropped; the ballast is released, what everybody has
+//!   is deleted, and the commit is tried again until there is room;
+//! - a journal over `max_size`: see [`config::WhenFull`];
+//! - any other failure ends the thread: after a failed write or sync nobody knows
+//!   what is on disk, and the honest way on is a restart, which recovers it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tracing::{debug, error, info, warn};
+
+use super::append::{self, Place};
+use super::cursor::Cursors;
+use super::lock::{self, Lock};
+use super::{
+    Commit, Control, JournalError, Request, dead_letters, quarantine, refusals, replays, retention,
+};
+use crate::clock::Clock;
+use crate::config::{self, WhenFull};
+use crate::event::{Event, Stored};
+use crate::repeat::Repeat;
+
+/// Requests of each kind taken into one commit.
+const REQUESTS_IN_COMMIT: usize = 64;
+/// How long a cursor may wait for a commit to ride on.
+const CURSOR_IDLE: Duration = Duration::from_millis(250);
+/// How often delivered events are looked through for old ones.
+const RETENTION_EVERY: Duration = Duration::from_secs(30);
+/// How long to wait before a commit is tried again on a full disk.
+const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+/// Bytes of new events between two looks at the size of the database.
+const SIZE_CHECK_BYTES: u64 = 1 << 20;
+/// Size of the ballast file. On a full disk even deleting needs room in the WAL.
+const BALLAST_BYTES: usize = 4 << 20;
+
+/// The owner of the writing thread.
+#[derive(Debug)]
+pub struct WriterThread {
+    ended: oneshot::Receiver<Result<(), JournalError>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl WriterThread {
+    pub(super) fn spawn(
+        writer: Writer,
+        events: mpsc::Receiver<Request<Vec<Event>>>,
+        control: mpsc::Receiver<Request<Control>>,
+        lock: Lock,
+    ) -> Result<Self, JournalError> {
+        let path = writer.path.clone();
+        let io = |action| move |cause| JournalError::Io { path, action, cause };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(io.clone()("start its runtime"))?;
+        let (tell, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || {
+                let result = runtime.block_on(writer.run(events, control));
+                drop(lock);
+                // Nobody may be waiting any more; the result was logged where it arose.
+                let _ = tell.send(result);
+            })
+            .map_err(io("start its thread"))?;
+        Ok(Self { ended, thread })
+    }
+
+    /// Waits until the writer ends: `Ok` once every handle is dropped and all is on
+    /// disk, else the failure that stopped it. Cancel-safe; call it once to the end.
+    pub async fn ended(&mut self) -> Result<(), JournalError> {
+        match (&mut self.ended).await {
+            Ok(result) => result,
+            Err(_) => panic!("the journal's thread panicked"),
+        }
+    }
+
+    /// Waits like [`WriterThread::ended`], then for the thread itself.
+    pub async fn join(mut self) -> Result<(), JournalError> {
+        let result = self.ended().await;
+        // The thread has nothing left to do after it told its result.
+        let _ = self.thread.join();
+        result
+    }
+}
+
+/// The state of the writing thread.
+pub(crate) struct Writer {
+    path: std::path::PathBuf,
+    settings: config::Journal,
+    connection: Connection,
+    cursors: Arc<Cursors>,
+    commits: broadcast::Sender<Commit>,
+    /// The next event's number; advances only after COMMIT.
+    next_seq: u64,
+    unchecked_bytes: u64,
+    /// Over `max_size` with nothing to delete: no events are taken.
+    paused: bool,
+    /// The daemon stops: there is no pausing any more.
+    finishing: bool,
+    retention_due: tokio::time::Instant,
+    full_disk: Repeat,
+    /// The journal is over `max_size` by what no sink can take away.
+    overfull: Repeat,
+    /// Tells that another process has written to the journal.
+    asked: watch::Sender<u64>,
+    /// SQLite's count of changes by others, as last seen.
+    data_version: i64,
+}
+
+/// What one commit will tell, once it is durable.
+struct Placed {
+    next_seq: u64,
+    places: Vec<Place>,
+    moved: Vec<(Arc<str>, u64)>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        settings: &config::Journal,
+        connection: Connection,
+        cursors: Arc<Cursors>,
+        commits: broadcast::Sender<Commit>,
+        asked: watch::Sender<u64>,
+    ) -> rusqlite::Result<Self> {
+        let next_seq = append::next_seq(&connection)?;
+        Ok(Self {
+            path: settings.path.clone(),
+            settings: settings.clone(),
+            connection,
+            cursors,
+            commits,
+            next_seq,
+            unchecked_bytes: 0,
+            paused: false,
+            finishing: false,
+            retention_due: tokio::time::Instant::now(),
+            full_disk: Repeat::default(),
+            overfull: Repeat::default(),
+            asked,
+            // Not any version yet: what was asked for before the start is found at once.
+            data_version: -1,
+        })
+    }
+
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Request<Vec<Event>>>,
+        mut control: mpsc::Receiver<Request<Control>>,
+    ) -> Result<(), JournalError> {
+        let result = self.serve(&mut events, &mut control).await;
+        if let Err(e) = &result {
+            error!(error = %e, "journal stopped");
+        }
+        result
+    }
+
+    async fn serve(
+        &mut self,
+        events: &mut mpsc::Receiver<Request<Vec<Event>>>,
+        control: &mut mpsc::Receiver<Request<Control>>,
+    ) -> Result<(), JournalError> {
+        self.fill_ballast();
+        let (mut batches, mut requests) = (Vec::new(), Vec::new());
+        let (mut events_open, mut control_open) = (true, true);
+        while events_open || control_open {
+            tokio::select! {
+                n = events.recv_many(&mut batches, REQUESTS_IN_COMMIT),
+                    if events_open && !self.paused => events_open = n > 0,
+                n = control.recv_many(&mut requests, REQUESTS_IN_COMMIT),
+                    if control_open => control_open = n > 0,
+                () = tokio::time::sleep(CURSOR_IDLE) => {}
+            }
+            self.commit(&mut batches, &mut requests).await?;
+            self.maintain().await?;
+            self.look_for_requests().await?;
+            // A pause ends with the sinks: when they are gone, so is its reason.
+            self.paused &= control_open;
+        }
+        self.close()
+    }
+
+    /// Commits everything given, however long the disk stays full.
+    async fn commit(
+        &mut self,
+        batches: &mut Vec<Request<Vec<Event>>>,
+        requests: &mut Vec<Request<Control>>,
+    ) -> Result<(), JournalError> {
+        let moved = self.cursors.moved();
+        if batches.is_empty() && requests.is_empty() && moved.is_empty() {
+            return Ok(());
+        }
+        let placed = loop {
+            match self.try_commit(batches, requests, moved.clone()) {
+                Ok(placed) => break placed,
+                Err(e) if is_full_disk(&e) => self.wait_for_room().await,
+                Err(e) => return Err(self.sqlite(e)),
+            }
+        };
+        if self.full_disk.over() {
+            info!(path = %self.path.display(), "journal has room again");
+            self.fill_ballast();
+        }
+        self.publish(batches, requests, placed);
+        Ok(())
+    }
+
+    fn try_commit(
+        &mut self,
+        batches: &[Request<Vec<Event>>],
+        requests: &[Request<Control>],
+        moved: Vec<(Arc<str>, u64)>,
+    ) -> rusqlite::Result<Placed> {
+        let now_ms = Clock::system().now_ms();
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for request in requests {
+            match &request.what {
+                Control::Quarantine(entry) => quarantine::insert(&transaction, entry)?,
+                Control::DeadLetter(letter) => dead_letters::insert(&transaction, letter)?,
+                Control::Login(note) => refusals::apply(&transaction, note)?,
+                Control::Delivered(n) => dead_letters::delivered(&transaction, *n)?,
+                Control::Replayed { n, next_seq } => replays::advance(&transaction, *n, *next_seq)?,
+                Control::Retried(retried) => quarantine::settle(&transaction, retried)?,
+                Control::Flush | Control::Finish => {}
+            }
+        }
+        let events = batches.iter().flat_map(|batch| &batch.what);
+        let (next_seq, places) = match batches {
+            [] => (self.next_seq, Vec::new()),
+            _ => append::insert(&transaction, self.next_seq, events)?,
+        };
+        Cursors::save(&transaction, &moved, now_ms)?;
+        transaction.commit()?;
+        Ok(Placed { next_seq, places, moved })
+    }
+
+    /// The commit is durable: hands it to the sinks and tells those who wait.
+    fn publish(
+        &mut self,
+        batches: &mut Vec<Request<Vec<Event>>>,
+        requests: &mut Vec<Request<Control>>,
+        placed: Placed,
+    ) {
+        self.next_seq = placed.next_seq;
+        self.cursors.saved(&placed.moved);
+        if requests.iter().any(|request| matches!(request.what, Control::Finish)) {
+            (self.finishing, self.paused) = (true, false);
+        }
+        let mut waiting: Vec<_> = requests.drain(..).filter_map(|request| request.done).collect();
+        let mut stored = Vec::with_capacity(placed.places.len());
+        let mut places = placed.places.into_iter();
+        for batch in batches.drain(..) {
+            waiting.extend(batch.done);
+            for (mut event, place) in batch.what.into_iter().zip(&mut places) {
+                if let Some((seq, id)) = place {
+                    event.id = id;
+                    self.unchecked_bytes += event.raw.len() as u64;
+                    stored.push(Stored { seq, event });
+                } else {
+                    debug!(pbx = %event.pbx, id = %event.id, "repeat of a known event, dropped");
+                }
+            }
+        }
+        if !stored.is_empty() {
+            // No receiver means that no sink runs; they will read the file.
+            let _ = self.commits.send(Arc::new(stored));
+        }
+        for done in waiting {
+            // Whoever asked may have been cancelled; the commit stands.
+            let _ = done.send(());
+        }
+    }
+
+    /// Other processes (`cdrd dead-letters retry` and the like) ask by writing.
+    async fn look_for_requests(&mut self) -> Result<(), JournalError> {
+        let version = self
+            .connection
+            .pragma_query_value(None, "data_version", |row| row.get(0))
+            .map_err(|e| self.sqlite(e))?;
+        if version == self.data_version {
+            return Ok(());
+        }
+        self.data_version = version;
+        self.asked.send_modify(|n| *n += 1);
+        loop {
+            let retried = quarantine::retry_some(&self.connection).map_err(|e| self.sqlite(e))?;
+            if retried.is_empty() {
+                return Ok(());
+            }
+            let events = retried.iter().filter_map(|r| r.outcome.as_ref().ok().cloned()).collect();
+            let settle = |r| Request { what: Control::Retried(r), done: None };
+            let mut batches = vec![Request { what: events, done: None }];
+            let mut requests = retried.into_iter().map(settle).collect();
+            self.commit(&mut batches, &mut requests).await?;
+        }
+    }
+
+    /// Retention, and the size of the database.
+    async fn maintain(&mut self) -> Result<(), JournalError> {
+        if tokio::time::Instant::now() >= self.retention_due {
+            let keep_ms = i64::try_from(self.settings.retention.as_millis()).unwrap_or(i64::MAX);
+            let before = Clock::system().now_ms().saturating_sub(keep_ms);
+            if self.delete(self.cursors.all_have(), before).await? < retention::CHUNK {
+                self.retention_due = tokio::time::Instant::now() + RETENTION_EVERY;
+            }
+        }
+        if self.paused || self.unchecked_bytes >= SIZE_CHECK_BYTES.min(self.settings.max_size / 8) {
+            self.unchecked_bytes = 0;
+            self.keep_to_size().await?;
+        }
+        Ok(())
+    }
+
+    /// Over `max_size`: first what everybody has goes, however young; then as configured.
+    async fn keep_to_size(&mut self) -> Result<(), JournalError> {
+        while self.used()? > self.settings.max_size {
+            if self.delete(self.cursors.all_have(), i64::MAX).await? > 0 {
+                continue;
+            }
+            match self.settings.when_full {
+                // Not the sinks' fault: to pause would change nothing, ever.
+                WhenFull::Pause if self.cursors.all_have() >= self.next_seq - 1 => {
+                    self.paused = false;
+                    if let Some(times) = self.overfull.note("kept things") {
+                        error!(path = %self.path.display(), max_size = self.settings.max_size, times,
+                            "quarantine and dead letters alone are over max_size: look at them, and drop what is not needed");
+                    }
+                    return Ok(());
+                }
+                WhenFull::Pause if self.paused || self.finishing => return Ok(()),
+                WhenFull::Pause => {
+                    self.paused = true;
+                    warn!(path = %self.path.display(), max_size = self.settings.max_size,
+                        "journal is full of undelivered events: reading from the PBXs pauses until sinks have caught up");
+                    return Ok(());
+                }
+                WhenFull::DropOldest => {
+                    let dropped = self.delete(u64::MAX, i64::MAX).await?;
+                    warn!(path = %self.path.display(), max_size = self.settings.max_size, dropped,
+                        "journal is full: the oldest undelivered events were dropped, as when_full = \"drop_oldest\" says");
+                    if dropped == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        if self.paused {
+            self.paused = false;
+            info!(path = %self.path.display(), "journal has room again, reading from the PBXs goes on");
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, up_to: u64, before_ms: i64) -> Result<usize, JournalError> {
+        loop {
+            match retention::delete_oldest(&self.connection, up_to, before_ms) {
+                Ok(n) => return Ok(n),
+                Err(e) if is_full_disk(&e) => self.wait_for_room().await,
+                Err(e) => return Err(self.sqlite(e)),
+            }
+        }
+    }
+
+    fn used(&self) -> Result<u64, JournalError> {
+        retention::used_bytes(&self.connection).map_err(|e| self.sqlite(e))
+    }
+
+    /// The disk is full: releases the ballast, deletes what everybody has, waits.
+    async fn wait_for_room(&mut self) {
+        if let Some(times) = self.full_disk.note("disk full") {
+            error!(path = %self.path.display(), times,
+                "disk full: the journal waits for room, nothing is lost; free space on this file system");
+        }
+        // Both may fail on a disk this full; the next round tries again.
+        let _ = std::fs::remove_file(lock::path_beside(&self.path, ".ballast"));
+        let _ = retention::delete_oldest(&self.connection, self.cursors.all_have(), i64::MAX);
+        tokio::time::sleep(FULL_DISK_RETRY).await;
+    }
+
+    /// Sets room aside for a full disk. Best effort: without it the daemon works,
+    /// it only has less to give up.
+    fn fill_ballast(&self) {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = lock::path_beside(&self.path, ".ballast");
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(&path);
+        let Ok(mut file) = file else { return };
+        let filled = std::io::Write::write_all(&mut file, &vec![0xa5; BALLAST_BYTES]);
+        if filled.is_err() {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+
+    fn close(&mut self) -> Result<(), JournalError> {
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(|e| self.sqlite(e))
+    }
+
+    fn sqlite(&self, cause: rusqlite::Error) -> JournalError {
+        JournalError::Sqlite { path: self.path.clone(), cause }
+    }
+}
+
+fn is_full_disk(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}

@@ -1,0 +1,38 @@
+//! cdrd: call-detail records from a PortSIP PBX, journalled and delivered at least once.
+//!
+//! The way of an event, which is also the map of this crate:
+//!
+//! ```text
+//! PBX ─WSI─► pbx::session ─► event::decode ─► journal ─► sink::runner ─► sink::{file, http, exec, …}
+//!                                               │ seq, id, a cursor for each sink
+//!                                               └ quarantine, dead letters, refused logins
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`event`] | an event, its decoding and its stable id; knows nobody |
+//! | [`pbx`] | sessions with PBXs; knows `event` and the journal's intake |
+//! | [`journal`] | what is on disk; knows `event` |
+//! | [`sink`] | the ways out; knows `event` and the journal |
+//! | [`daemon`] | the wiring of all of these: start, supervision, drain |
+//! | [`record`] | the normal form of a CDR |
+//! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`] | what several of them need |
+//! | [`simulator`] | a PBX to try against; knows none of the above |
+//! | [`cli`] | a file for each command |
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod event;
+pub mod journal;
+pub mod pbx;
+pub mod record;
+pub mod repeat;
+pub mod secret;
+pub mod simulator;
+pub mod sink;
+pub mod systemd;
+pub mod tls;

@@ -1,0 +1,338 @@
+//! Lets frames through that a strict WebSocket library would die of.
+//!
+//! A library that follows RFC 6455 fails the whole connection at a text frame that
+//! is not UTF-8, or at one over the size limit, and throws the bytes away. Here
+//! that would lose every event until the reconnect, for one bad frame. So this
+//! layer, between the socket and the library, walks over the frame headers that
+//! come in and
+//! - marks text frames as binary, so that decoding judges the bytes, and keeps them;
+//! - cuts out a frame over the limit, keeping its size and first bytes as a report.
+//!
+//! It changes bytes in place, in the library's own buffer, and copies only what
+//! follows a cut. Frames go the other way untouched.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes of a cut-out frame that are kept for whoever looks into the quarantine.
+const KEPT: usize = 4096;
+/// Two bytes, eight of length, four of mask (servers do not mask; RFC 6455, 5.2).
+const MAX_HEADER: usize = 14;
+
+/// A frame that was cut out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Oversized {
+    /// Bytes of its payload.
+    pub size: u64,
+    /// The first of them.
+    pub head: Vec<u8>,
+}
+
+/// A stream whose incoming WebSocket frames are let through as told above.
+#[derive(Debug)]
+pub struct LenientStream<S> {
+    inner: S,
+    scan: Scan,
+    oversized: Vec<Oversized>,
+}
+
+impl<S> LenientStream<S> {
+    /// Wraps a stream on which the HTTP upgrade is still to come.
+    pub fn new(inner: S, max_frame: usize) -> Self {
+        Self { inner, scan: Scan::new(max_frame as u64), oversized: Vec::new() }
+    }
+
+    /// The frames that were cut out since the last call.
+    pub fn take_oversized(&mut self) -> Vec<Oversized> {
+        std::mem::take(&mut self.oversized)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for LenientStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() <= MAX_HEADER {
+            return Poll::Ready(Err(io::Error::other("read buffer smaller than a frame header")));
+        }
+        let this = &mut *self;
+        loop {
+            // What the scan held back goes before what comes now; only once
+            // something came, since a pending read must leave `buf` as it was.
+            let start = buf.filled().len();
+            buf.put_slice(this.scan.held());
+            let before = buf.filled().len();
+            match Pin::new(&mut this.inner).poll_read(cx, buf) {
+                Poll::Ready(Ok(())) if buf.filled().len() > before => {}
+                other => {
+                    buf.set_filled(start);
+                    return other;
+                }
+            }
+            let keep = this.scan.run(&mut buf.filled_mut()[start..], &mut this.oversized);
+            buf.set_filled(start + keep);
+            if keep > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for LenientStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Where in the byte stream we are.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// In the answer to the upgrade, of whose final CR LF CR LF so many came.
+    Upgrade { matched: usize },
+    /// At the first byte of a frame.
+    Header,
+    /// In a payload, of which so much is left to come.
+    Payload { left: u64, cut: bool },
+}
+
+/// Walks over the incoming bytes, however they are split.
+#[derive(Debug)]
+struct Scan {
+    max_frame: u64,
+    place: Place,
+    /// The start of a header whose end has not come yet.
+    held: [u8; MAX_HEADER],
+    held_len: usize,
+}
+
+/// A parsed frame header.
+struct Header {
+    len: usize,
+    payload: u64,
+    /// A whole message in one frame, text or binary: it can be cut out alone.
+    whole_message: bool,
+}
+
+impl Scan {
+    fn new(max_frame: u64) -> Self {
+        let place = Place::Upgrade { matched: 0 };
+        Self { max_frame, place, held: [0; MAX_HEADER], held_len: 0 }
+    }
+
+    fn held(&self) -> &[u8] {
+        &self.held[..self.held_len]
+    }
+
+    /// Rewrites `bytes` (which begin with what was held) in place; tells how many stay.
+    fn run(&mut self, bytes: &mut [u8], oversized: &mut Vec<Oversized>) -> usize {
+        self.held_len = 0;
+        let (mut read, mut written) = (0, 0);
+        while read < bytes.len() {
+            let (taken, keep) = match self.place {
+                Place::Upgrade { matched } => (self.upgrade(matched, &bytes[read..]), true),
+                Place::Payload { left, cut } => {
+                    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - read);
+                    if cut && let Some(frame) = oversized.last_mut() {
+                        let room = KEPT.saturating_sub(frame.head.len()).min(taken);
+                        frame.head.extend_from_slice(&bytes[read..read + room]);
+                    }
+                    self.place = after_payload(left - taken as u64, cut);
+                    (taken, !cut)
+                }
+                Place::Header => match Header::parse(&bytes[read..]) {
+                    None => {
+                        self.hold(&bytes[read..]);
+                        break;
+                    }
+                    Some(header) => self.header(&header, &mut bytes[read..], oversized),
+                },
+            };
+            if keep {
+                if written != read {
+                    bytes.copy_within(read..read + taken, written);
+                }
+                written += taken;
+            }
+            read += taken;
+        }
+        written
+    }
+
+    fn upgrade(&mut self, mut matched: usize, bytes: &[u8]) -> usize {
+        const END: &[u8; 4] = b"\r\n\r\n";
+        for (i, byte) in bytes.iter().enumerate() {
+            matched = match (*byte == END[matched], *byte) {
+                (true, _) => matched + 1,
+                (false, b'\r') => 1,
+                (false, _) => 0,
+            };
+            if matched == END.len() {
+                self.place = Place::Header;
+                return i + 1;
+            }
+        }
+        self.place = Place::Upgrade { matched };
+        bytes.len()
+    }
+
+    fn header(
+        &mut self,
+        header: &Header,
+        bytes: &mut [u8],
+        oversized: &mut Vec<Oversized>,
+    ) -> (usize, bool) {
+        const TEXT: u8 = 1;
+        const BINARY: u8 = 2;
+        let cut = header.whole_message && header.payload > self.max_frame;
+        if cut {
+            oversized.push(Oversized { size: header.payload, head: Vec::new() });
+        } else if bytes[0] & 0x0f == TEXT {
+            bytes[0] = (bytes[0] & 0xf0) | BINARY;
+        }
+        self.place = after_payload(header.payload, cut);
+        (header.len, !cut)
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        self.held[..bytes.len()].copy_from_slice(bytes);
+        self.held_len = bytes.len();
+    }
+}
+
+fn after_payload(left: u64, cut: bool) -> Place {
+    if left == 0 { Place::Header } else { Place::Payload { left, cut } }
+}
+
+impl Header {
+    /// `None` if it is not complete yet.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+        let (payload, mut len) = match second & 0x7f {
+            126 => (u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
+            127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
+            short => (u64::from(short), 2),
+        };
+        if second & 0x80 != 0 {
+            len += 4;
+            bytes.get(..len)?;
+        }
+        Some(Self { len, payload, whole_message: matches!(first, 0x81 | 0x82) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UPGRADE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match payload.len() {
+            n @ 0..126 => bytes.push(n as u8),
+            n @ 126..65536 => {
+                bytes.push(126);
+                bytes.extend((n as u16).to_be_bytes());
+            }
+            n => {
+                bytes.push(127);
+                bytes.extend((n as u64).to_be_bytes());
+            }
+        }
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// Runs `bytes` through in pieces of the given sizes, in turn.
+    fn run(bytes: &[u8], pieces: &[usize], max: u64) -> (Vec<u8>, Vec<Oversized>) {
+        let (mut scan, mut out, mut oversized) = (Scan::new(max), Vec::new(), Vec::new());
+        let (mut at, mut turn) = (0, 0);
+        while at < bytes.len() {
+            let end = (at + pieces[turn % pieces.len()]).min(bytes.len());
+            let mut chunk = scan.held().to_vec();
+            chunk.extend(&bytes[at..end]);
+            let keep = scan.run(&mut chunk, &mut oversized);
+            out.extend(&chunk[..keep]);
+            (at, turn) = (end, turn + 1);
+        }
+        (out, oversized)
+    }
+
+    fn stream(frames: &[Vec<u8>]) -> Vec<u8> {
+        [UPGRADE, &frames.concat()].concat()
+    }
+
+    #[test]
+    fn text_becomes_binary_and_the_rest_stays() {
+        let sent = stream(&[
+            frame(0x81, b"one"),
+            frame(0x89, b"ping"),
+            frame(0x01, b"frag"),
+            frame(0x80, &[b'x'; 70_000]),
+            frame(0x88, &[3, 232]),
+        ]);
+        let want = stream(&[
+            frame(0x82, b"one"),
+            frame(0x89, b"ping"),
+            frame(0x02, b"frag"),
+            frame(0x80, &[b'x'; 70_000]),
+            frame(0x88, &[3, 232]),
+        ]);
+        for pieces in [&[1][..], &[3, 1, 2], &[100_000], &[57, 1, 1]] {
+            assert_eq!(run(&sent, pieces, 1 << 20), (want.clone(), vec![]), "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_over_the_limit_is_cut_out_and_reported() {
+        let sent = stream(&[frame(0x81, b"a"), frame(0x81, &[b'x'; 9_000]), frame(0x81, b"b")]);
+        let want = stream(&[frame(0x82, b"a"), frame(0x82, b"b")]);
+        for pieces in [&[1][..], &[7], &[100_000], &[4096, 1]] {
+            let (out, oversized) = run(&sent, pieces, 8_999);
+            assert_eq!(out, want, "{pieces:?}");
+            assert_eq!(oversized, [Oversized { size: 9_000, head: vec![b'x'; KEPT] }]);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn however_the_bytes_are_split_the_result_is_the_same(
+            sizes in proptest::collection::vec((0_usize..300, 0_u8..4), 0..12),
+            pieces in proptest::collection::vec(1_usize..40, 1..8),
+        ) {
+            let firsts = [0x81, 0x82, 0x01, 0x80];
+            let frames: Vec<_> = sizes
+                .iter()
+                .map(|(n, kind)| frame(firsts[usize::from(*kind)], &vec![0x81; *n]))
+                .collect();
+            let sent = stream(&frames);
+            proptest::prop_assert_eq!(run(&sent, &pieces, 200), run(&sent, &[usize::MAX >> 1], 200));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+            pieces in proptest::collection::vec(1_usize..40, 1..4),
+        ) {
+            run(&[UPGRADE, &bytes].concat(), &pieces, 100);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! One connection's life: connect, log in, subscribe, listen, close.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::connect::{self, ConnectError};
+use super::keepalive::{Due, Keepalive};
+use super::link::{Link, LinkError};
+use super::lockout::{Lockout, LockoutError, Permit, Wait};
+use super::state::{Phase, State};
+use super::subscribe::{ANSWER_WAIT, Subscriptions, answers_subscribe};
+use super::{login, subscribe};
+use crate::clock::Clock;
+use crate::config::Pbx;
+use crate::event::decode::Answer;
+use crate::journal::Stopped;
+use crate::journal::intake::Intake;
+
+/// Stands in for the PBX's words where it gave none, three times in a row.
+const NO_ANSWER: &str = "it left three logins in a row without an answer";
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// There was no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The PBX refused the login, in its words.
+    #[error("the PBX refused the login: {words}; {}", login::HINT)]
+    Refused {
+        /// The PBX's words.
+        words: String,
+    },
+    /// The PBX did not answer the login.
+    #[error("no answer to the login within {0:?}")]
+    LoginTimeout(Duration),
+    /// Another login must be waited for first.
+    #[error("the login has to wait: too many logins were refused at this host")]
+    Locked(Wait),
+    /// No pong.
+    #[error("the PBX is silent: no pong and no frame within {0:?} after a ping")]
+    Silent(Duration),
+    /// The connection ended.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The attempt could not be noted.
+    #[error(transparent)]
+    Lockout(#[from] LockoutError),
+}
+
+impl SessionError {
+    /// Whether the journal is gone, so that there is no point in another session.
+    pub fn journal_stopped(&self) -> bool {
+        matches!(
+            self,
+            Self::Link(LinkError::Stopped(Stopped)) | Self::Lockout(LockoutError::Stopped(Stopped))
+        )
+    }
+}
+
+/// What a session needs.
+pub struct Session<'a> {
+    /// The PBX.
+    pub pbx: &'a Pbx,
+    /// Where events go.
+    pub intake: &'a Intake,
+    /// The rule about refused logins.
+    pub lockout: &'a Lockout,
+    /// Where the state is shown.
+    pub state: &'a watch::Sender<State>,
+    /// Ends the session properly.
+    pub stop: &'a CancellationToken,
+}
+
+/// A session that is over.
+pub struct Ended {
+    /// Since when it was subscribed, if it came so far.
+    pub subscribed: Option<Instant>,
+    /// `None` after a stop.
+    pub error: Option<SessionError>,
+}
+
+impl Session<'_> {
+    /// Runs from connect to close.
+    pub async fn run(&self) -> Ended {
+        let mut ended = Ended { subscribed: None, error: None };
+        self.phase(Phase::Connecting);
+        let socket = tokio::select! {
+            connected = connect::connect(self.pbx) => connected,
+            () = self.stop.cancelled() => return ended,
+        };
+        let mut link = match socket {
+            Ok(socket) => Link::new(socket, self.pbx.name.clone(), self.intake.clone()),
+            Err(e) => return Ended { error: Some(e.into()), ..ended },
+        };
+        let lived = self.live(&mut link, &mut ended.subscribed).await;
+        // However it ended, what came before is as good as any: it goes to the journal.
+        let closed = match &lived {
+            Ok(()) | Err(SessionError::Refused { .. }) => link.close().await,
+            Err(_) => link.flush().await,
+        };
+        ended.error = lived.err().or_else(|| closed.err().map(SessionError::from));
+        ended
+    }
+
+    /// Logs in, subscribes and listens, until told to stop (`Ok`) or a fault.
+    async fn live(
+        &self,
+        link: &mut Link,
+        subscribed: &mut Option<Instant>,
+    ) -> Result<(), SessionError> {
+        let mut topics = Subscriptions::new(&self.pbx.topics);
+        tokio::select! {
+            introduced = self.introduce(link, &mut topics) => introduced?,
+            () = self.stop.cancelled() => return Ok(()),
+        }
+        *subscribed = Some(Instant::now());
+        self.listen(link, &mut topics).await
+    }
+
+    /// Logs in and subscribes to every topic.
+    pub async fn introduce(
+        &self,
+        link: &mut Link,
+        topics: &mut Subscriptions,
+    ) -> Result<(), SessionError> {
+        self.phase(Phase::LoggingIn);
+        self.log_in(link).await?;
+        self.phase(Phase::Subscribing);
+        self.subscribe(link, topics).await?;
+        self.phase(Phase::Subscribed);
+        Ok(())
+    }
+
+    async fn log_in(&self, link: &mut Link) -> Result<(), SessionError> {
+        let host = self.pbx.url.host_str().unwrap_or_default();
+        let permit = match self.lockout.begin(host, &self.pbx.name).await? {
+            Ok(permit) => permit,
+            Err(wait) => return Err(SessionError::Locked(wait)),
+        };
+        let answer = async {
+            link.send(login::command(&self.pbx.login)).await?;
+            loop {
+                let answer = link.answer().await?;
+                if login::answers_auth(&answer) {
+                    return Ok(answer);
+                }
+            }
+        };
+        let answer: Result<_, LinkError> = match timeout(self.pbx.connect_timeout, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let refused = permit.unanswered().await?;
+                return Err(match refused {
+                    true => SessionError::Refused { words: NO_ANSWER.to_owned() },
+                    false => SessionError::LoginTimeout(self.pbx.connect_timeout),
+                });
+            }
+        };
+        self.judge_login(permit, answer).await
+    }
+
+    async fn judge_login(
+        &self,
+        permit: Permit,
+        answer: Result<Answer, LinkError>,
+    ) -> Result<(), SessionError> {
+        match answer {
+            Ok(answer) if answer.status == 0 => Ok(permit.accepted().await?),
+            Ok(answer) => {
+                permit.refused().await?;
+                Err(SessionError::Refused { words: login::words(&answer) })
+            }
+            // Closed for policy in answer to a password: a refusal, said otherwise.
+            Err(LinkError::Closed(Some(frame))) if u16::from(frame.code) == 1008 => {
+                permit.refused().await?;
+                Err(SessionError::Refused { words: frame.reason.to_string() })
+            }
+            Err(e) => match permit.unanswered().await? {
+                true => Err(SessionError::Refused { words: NO_ANSWER.to_owned() }),
+                false => Err(e.into()),
+            },
+        }
+    }
+
+    /// Asks for every topic that is open, one after the other.
+    async fn subscribe(
+        &self,
+        link: &mut Link,
+        topics: &mut Subscriptions,
+    ) -> Result<(), SessionError> {
+        while let Some(topic) = topics.ask_next(Instant::now()) {
+            link.send(subscribe::command(self.pbx.dialect, &topic)).await?;
+            let answer = async {
+                loop {
+                    let answer = link.answer().await?;
+                    if answers_subscribe(&answer) {
+                        return Ok::<_, LinkError>(answer);
+                    }
+                }
+            };
+            match timeout(ANSWER_WAIT, answer).await {
+                Ok(answer) => self.note_answer(topics, &answer?),
+                Err(_) => {
+                    info!(pbx = %self.pbx.name, topic = topic.name, "no answer to subscribe, which counts as yes");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_answer(&self, topics: &mut Subscriptions, answer: &Answer) {
+        let Some((topic, refusal)) = topics.answered(answer, Instant::now()) else { return };
+        match refusal {
+            None => info!(pbx = %self.pbx.name, topic, "subscribed"),
+            Some(words) => {
+                warn!(pbx = %self.pbx.name, topic, words, retry_in = ?subscribe::RETRY_REFUSED,
+                    "the PBX refused a topic; check the user's permissions");
+            }
+        }
+        self.state.send_modify(|state| state.refused_topics = topics.refused());
+    }
+
+    /// Listens until told to stop (`Ok`) or the connection ends.
+    async fn listen(
+        &self,
+        link: &mut Link,
+        topics: &mut Subscriptions,
+    ) -> Result<(), SessionError> {
+        let (interval, limit) = (self.pbx.ping_interval, self.pbx.ping_timeout);
+        let mut keepalive = Keepalive::new(Instant::now(), interval, limit);
+        loop {
+            let retry = topics.retry_due();
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                answer = link.answer() => self.note_answer(topics, &answer?),
+                () = sleep_until(keepalive.due()) => {
+                    match keepalive.check(Instant::now(), link.heard(), link.reading()) {
+                        Due::Ping => link.ping().await?,
+                        Due::Dead => return Err(SessionError::Silent(limit)),
+                        Due::Nothing => {}
+                    }
+                }
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                    self.subscribe(link, topics).await?;
+                }
+            }
+        }
+    }
+
+    fn phase(&self, phase: Phase) {
+        info!(pbx = %self.pbx.name, state = phase.as_str(), "session");
+        let since_ms = Clock::system().now_ms();
+        self.state.send_modify(|state| {
+            (state.phase, state.since_ms) = (phase, since_ms);
+        });
+    }
+}

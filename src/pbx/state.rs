@@ -1,0 +1,63 @@
+//! What others may know of a session: for log, status and metrics.
+
+/// Where a session stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing has happened yet.
+    Starting,
+    /// TCP, TLS and upgrade.
+    Connecting,
+    /// The password was sent, or is about to be.
+    LoggingIn,
+    /// Topics are being asked for.
+    Subscribing,
+    /// Listening.
+    Subscribed,
+    /// Between two connects, after a fault.
+    Waiting,
+    /// Between two connects, after a refused login: minutes, not seconds.
+    LoginRefused,
+    /// Told to stop, and stopped.
+    Stopped,
+}
+
+impl Phase {
+    /// The word for log and status.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Connecting => "connecting",
+            Self::LoggingIn => "logging in",
+            Self::Subscribing => "subscribing",
+            Self::Subscribed => "subscribed",
+            Self::Waiting => "waiting",
+            Self::LoginRefused => "login refused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// The state of one PBX's session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Since when, in Unix milliseconds.
+    pub since_ms: i64,
+    /// The last fault in words, the PBX's own where it gave any.
+    pub last_error: Option<String>,
+    /// Topics that the PBX refused on this connection, with its words.
+    pub refused_topics: Vec<(String, String)>,
+}
+
+impl State {
+    /// Nothing has happened yet.
+    pub fn starting() -> Self {
+        Self {
+            phase: Phase::Starting,
+            since_ms: crate::clock::Clock::system().now_ms(),
+            last_error: None,
+            refused_topics: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Faults on demand: what a test does to a running PBX.
+
+use std::io;
+use std::time::Duration;
+
+use super::faults::{Faults, TopicRefusal};
+use super::handle::Simulator;
+use super::hub::Order;
+use super::listener::Door;
+
+/// How long connections may take to do what they are ordered.
+const OBEY_LIMIT: Duration = Duration::from_secs(10);
+
+impl Simulator {
+    /// Changes any faults at once; those below are the common ones.
+    pub fn set_faults(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.hub.faults());
+    }
+
+    /// Refuses the next `times` logins with these words.
+    pub fn refuse_logins(&self, times: u32, words: &str) {
+        self.set_faults(|faults| faults.refuse_logins = Some((times, words.into())));
+    }
+
+    /// Whether `auth` is answered.
+    pub fn answer_auth(&self, answer: bool) {
+        self.set_faults(|faults| faults.mute_auth = !answer);
+    }
+
+    /// Whether `subscribe` is answered; it is accepted either way.
+    pub fn answer_subscribe(&self, answer: bool) {
+        self.set_faults(|faults| faults.mute_subscribe = !answer);
+    }
+
+    /// Whether an event comes before each answer to `auth` and `subscribe`.
+    pub fn event_before_answer(&self, before: bool) {
+        self.set_faults(|faults| faults.event_before_answer = before);
+    }
+
+    /// Refuses a topic so many times (`None`: always) with these words.
+    pub fn refuse_topic(&self, topic: &str, times: Option<u32>, words: &str) {
+        let refusal = TopicRefusal { times, words: words.into() };
+        self.set_faults(|faults| {
+            faults.refuse_topics.insert(topic.into(), refusal);
+        });
+    }
+
+    /// Accepts a topic again.
+    pub fn allow_topic(&self, topic: &str) {
+        self.set_faults(|faults| {
+            faults.refuse_topics.remove(topic);
+        });
+    }
+
+    /// Drops the connection right after each of the next `times` accepted logins.
+    pub fn drop_after_login(&self, times: u32) {
+        self.set_faults(|faults| faults.drop_after_login = times);
+    }
+
+    /// Closes every connection with a close frame; returns once all have ended.
+    pub async fn close_all(&self, code: u16, reason: &str) {
+        self.order_all(&Order::Close(code, reason.into())).await;
+    }
+
+    /// Resets every connection's TCP; returns once all are gone.
+    pub async fn reset_all(&self) {
+        self.order_all(&Order::Reset).await;
+    }
+
+    /// Ends every connection's TCP without a close frame; returns once all are gone.
+    pub async fn drop_all(&self) {
+        self.order_all(&Order::HangUp).await;
+    }
+
+    /// All open connections fall silent for good, TCP standing; new ones work.
+    pub async fn silence_open(&self) {
+        self.order_all(&Order::Silence).await;
+    }
+
+    /// All connections fall silent: the open ones for good, new ones (already at
+    /// the TLS or HTTP handshake) until [`Simulator::unsilence`].
+    pub async fn silence(&self) {
+        self.set_faults(|faults| faults.silent_door = true);
+        self.silence_open().await;
+    }
+
+    /// New connections are served again.
+    pub fn unsilence(&self) {
+        self.set_faults(|faults| faults.silent_door = false);
+    }
+
+    /// Stops listening: TCP is refused once this returns. Connections go on.
+    pub async fn stop_listening(&self) {
+        if let Some(door) = self.door.lock().await.take() {
+            door.shut().await;
+        }
+    }
+
+    /// Listens again on the same address.
+    pub async fn listen_again(&self) -> io::Result<()> {
+        let mut door = self.door.lock().await;
+        if door.is_none() {
+            let (opened, _) = Door::open(self.addr(), self.reception.clone()).await?;
+            *door = Some(opened);
+        }
+        Ok(())
+    }
+
+    async fn order_all(&self, order: &Order) {
+        let lines: Vec<_> = {
+            let lines = self.hub.lines();
+            lines.iter().map(|(number, line)| (*number, line.orders.clone())).collect()
+        };
+        for (_, orders) in &lines {
+            // A connection that has just ended needs no order.
+            let _ = orders.send(order.clone()).await;
+        }
+        let gone = || {
+            let running = self.hub.lines();
+            lines.iter().all(|(number, _)| !running.contains_key(number))
+        };
+        self.hub.wait_until(OBEY_LIMIT, gone).await;
+    }
+}

@@ -1,0 +1,125 @@
+//! The HTTP request that every connection opens with, and where its path leads.
+//!
+//! WSI is one path on this port; a REST side can be added as another [`Route`].
+
+use std::io;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::object::Object;
+use super::options::Dialect;
+
+/// Longest request head that is read.
+const LONGEST_HEAD: usize = 16 * 1024;
+
+/// A request up to its blank line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Head {
+    /// `GET`, `POST` and so on.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Where a request leads.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The WebSocket interface; the accept key answers the client's.
+    Wsi(String),
+    /// WSI's path, but no WebSocket upgrade.
+    NoUpgrade,
+    /// Nowhere.
+    NotFound,
+}
+
+impl Head {
+    /// Reads a head, leaving in `buffer` what came after it.
+    pub async fn read<R: AsyncRead + Unpin>(
+        stream: &mut R,
+        buffer: &mut BytesMut,
+    ) -> io::Result<Self> {
+        loop {
+            if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = buffer.split_to(end + 4);
+                return Self::parse(&head).ok_or_else(|| io::ErrorKind::InvalidData.into());
+            }
+            if buffer.len() > LONGEST_HEAD || stream.read_buf(buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn parse(head: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(head).ok()?;
+        let mut lines = text.trim_end().split("\r\n");
+        let mut request = lines.next()?.split(' ');
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':')?;
+            Some((name.trim().to_ascii_lowercase(), value.trim().into()))
+        };
+        Some(Self {
+            method: request.next()?.into(),
+            target: request.next()?.into(),
+            headers: lines.map(header).collect::<Option<_>>()?,
+        })
+    }
+
+    /// A header's value, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The path without its query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// Where this leads: `/wsi`, and for 12 and 16, whose URL has no path, `/`.
+    pub fn route(&self, dialect: Dialect) -> Route {
+        let wsi = match self.path() {
+            "/wsi" => true,
+            "/" => dialect != Dialect::V22,
+            _ => false,
+        };
+        let upgrade =
+            self.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+        match (wsi, self.header("sec-websocket-key")) {
+            (true, Some(key)) if upgrade => Route::Wsi(derive_accept_key(key.as_bytes())),
+            (true, _) => Route::NoUpgrade,
+            (false, _) => Route::NotFound,
+        }
+    }
+}
+
+/// Answers an upgrade.
+pub async fn switch<W: AsyncWrite + Unpin>(stream: &mut W, accept_key: &str) -> io::Result<()> {
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {accept_key}\r\n\r\n"
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.flush().await
+}
+
+/// Answers with an error in the form of the REST side (protocol page, 2) and closes.
+pub async fn refuse<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    status: &str,
+    code: &str,
+    message: &str,
+) -> io::Result<()> {
+    let error = Object::new().put("code", code).put("message", message);
+    let body = Object::new().put_all("errors", [error]).finish();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}

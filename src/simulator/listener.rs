@@ -1,0 +1,123 @@
+//! The door: accepts TCP, TLS and the HTTP request, and leads WSI to a connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::Connection;
+use super::http::{self, Head, Route};
+use super::hub::Hub;
+use super::notice::Notice;
+use super::patience::within;
+use super::wire::Wire;
+
+/// How long a client may take for TLS and its request.
+const OPENING_LIMIT: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, which mostly means that descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a new connection needs.
+#[derive(Clone)]
+pub struct Reception {
+    /// The shared state.
+    pub hub: Arc<Hub>,
+    /// TLS, if the door has it.
+    pub tls: Option<TlsAcceptor>,
+    /// Owns the connections' tasks.
+    pub tasks: TaskTracker,
+}
+
+/// A listening socket and the task that accepts from it.
+pub struct Door {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Door {
+    /// Listens; gives the address, whose port is the one that 0 stood for.
+    pub async fn open(address: SocketAddr, reception: Reception) -> io::Result<(Self, SocketAddr)> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let stop = reception.hub.stop.child_token();
+        let task = tokio::spawn(accept_all(listener, reception, stop.clone()));
+        Ok((Self { stop, task }, address))
+    }
+
+    /// Stops listening: TCP is refused once this returns. Connections go on.
+    pub async fn shut(self) {
+        self.stop.cancel();
+        // The task only ends; a panic in it has been printed.
+        let _ = self.task.await;
+    }
+}
+
+async fn accept_all(listener: TcpListener, reception: Reception, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((tcp, _)) => {
+                    reception.tasks.spawn(reception.clone().receive(tcp));
+                }
+                Err(error) => {
+                    reception.hub.tell(Notice::Failed(error.to_string()));
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Reception {
+    async fn receive(self, tcp: TcpStream) {
+        let hub = Arc::clone(&self.hub);
+        if hub.faults().silent_door {
+            hub.tell(Notice::Failed("met with silence, as ordered".into()));
+            hub.stop.cancelled().await;
+            return;
+        }
+        let opened = tokio::select! {
+            () = hub.stop.cancelled() => return,
+            opened = within(OPENING_LIMIT, self.open(tcp)) => opened,
+        };
+        match opened {
+            Some(Ok(Some(connection))) => connection.run().await,
+            Some(Ok(None)) => {}
+            Some(Err(error)) => hub.tell(Notice::Failed(error.to_string())),
+            None => hub.tell(Notice::Failed("no request in time".into())),
+        }
+    }
+
+    async fn open(self, tcp: TcpStream) -> io::Result<Option<Connection>> {
+        tcp.set_nodelay(true)?;
+        let mut wire = match &self.tls {
+            Some(acceptor) => Wire::Tls(Box::new(acceptor.accept(tcp).await?)),
+            None => Wire::Plain(tcp),
+        };
+        let mut read = BytesMut::new();
+        let head = Head::read(&mut wire, &mut read).await?;
+        match head.route(self.hub.options.dialect) {
+            Route::Wsi(key) => {
+                http::switch(&mut wire, &key).await?;
+                return Ok(Some(Connection::new(self.hub, &head.target, wire, read)));
+            }
+            Route::NoUpgrade => {
+                let status = "426 Upgrade Required";
+                http::refuse(&mut wire, status, "UPGRADE_REQUIRED", "Speak WebSocket.").await?;
+            }
+            Route::NotFound => {
+                http::refuse(&mut wire, "404 Not Found", "NOT_FOUND", "No such path.").await?;
+            }
+        }
+        self.hub.tell(Notice::Strayed(format!("{} {}", head.method, head.target)));
+        Ok(None)
+    }
+}

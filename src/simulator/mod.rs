@@ -1,0 +1,56 @@
+//! A PBX to try and test against: WSI, realistic calls, faults on request.
+//!
+//! Written from the protocol page alone and sharing no code with the client, so
+//! that each checks the other.
+//!
+//! | where | what |
+//! |---|---|
+//! | [`handle`], [`controls`], [`witness`] | the handle: start, push, stop; faults; what was seen |
+//! | [`options`], [`faults`] | what it is started with; what it does wrong |
+//! | `listener` → `http` → `connection` → `session` | a client's way in |
+//! | `auth`, `topics` | who may do what |
+//! | [`office`] → [`flows`] → [`call`] → [`exchange`] → [`events`], [`presence`] → [`spelling`] | a call's way out |
+//! | [`pace`] | when calls come by themselves |
+//! | `hub`, [`ledger`] | shared state; what was pushed and read |
+//! | `frame`, `wire`, `tls`, `patience`, `object` | bytes, and waiting for them |
+
+mod auth;
+mod connection;
+mod frame;
+mod http;
+mod hub;
+mod listener;
+mod object;
+mod patience;
+mod session;
+mod tls;
+mod topics;
+mod wire;
+
+pub mod call;
+pub mod controls;
+pub mod events;
+pub mod exchange;
+pub mod faults;
+pub mod flows;
+pub mod handle;
+pub mod ledger;
+pub mod notice;
+pub mod office;
+pub mod options;
+pub mod pace;
+pub mod presence;
+pub mod spelling;
+pub mod witness;
+
+#[cfg(test)]
+mod tests;
+
+pub use faults::Faults;
+pub use handle::{Simulator, StartError, Unsettled};
+pub use ledger::{ConnectionRecord, Ending, Login, LoginResult, Pushed, Subscribe, Tally};
+pub use notice::{Narrator, Notice};
+pub use options::{
+    Account, DOMAIN, Dialect, Options, PASSWORD, Permissions, Release, TENANT_ID, TENANT_NAME, Who,
+};
+pub use pace::Rate;

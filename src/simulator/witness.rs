@@ -1,0 +1,88 @@
+//! What a running PBX has seen, and waiting for it to see more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::call::Call;
+use super::handle::Simulator;
+use super::ledger::{ConnectionRecord, Login, Pushed, Subscribe, Tally};
+
+impl Simulator {
+    /// Every frame pushed, in order, with whether it is known to have been read.
+    pub fn log(&self) -> Vec<Pushed> {
+        self.hub.ledger().log()
+    }
+
+    /// The calls that have ended so far, oldest first, whether or not anybody was
+    /// listening: what the PBX itself would have on record. The last 100,000.
+    pub fn finished_calls(&self) -> Vec<Arc<Call>> {
+        self.hub.finished_calls()
+    }
+
+    /// Every login so far.
+    pub fn logins(&self) -> Vec<Login> {
+        self.hub.ledger().logins.clone()
+    }
+
+    /// Every topic asked for so far.
+    pub fn subscribes(&self) -> Vec<Subscribe> {
+        self.hub.ledger().subscribes.clone()
+    }
+
+    /// Every connection so far, by number; ended ones tell how they ended.
+    pub fn connections(&self) -> Vec<ConnectionRecord> {
+        self.hub.ledger().connections.values().cloned().collect()
+    }
+
+    /// Connections so far, ended ones too.
+    pub fn connections_ever(&self) -> usize {
+        self.hub.ledger().connections.len()
+    }
+
+    /// Connections that are open, not silent, and subscribed to something.
+    pub fn subscribed(&self) -> usize {
+        self.hub.subscribed()
+    }
+
+    /// The counts so far; kept whether or not `Options::record` is on.
+    pub fn tally(&self) -> Tally {
+        self.hub.ledger().tally()
+    }
+
+    /// Waits until at least `count` connections are subscribed; false if time is out.
+    pub async fn wait_subscribed(&self, count: usize, limit: Duration) -> bool {
+        let hub = &self.hub;
+        hub.wait_until(limit, || hub.subscribed() >= count).await
+    }
+
+    /// Waits until at least `count` topics have been accepted since the start.
+    pub async fn wait_topics(&self, count: usize, limit: Duration) -> bool {
+        let hub = &self.hub;
+        let accepted = || hub.ledger().subscribes.iter().filter(|s| s.accepted).count() >= count;
+        hub.wait_until(limit, accepted).await
+    }
+
+    /// Waits until at least `count` logins have been tried since the start.
+    pub async fn wait_logins(&self, count: usize, limit: Duration) -> bool {
+        let hub = &self.hub;
+        hub.wait_until(limit, || hub.ledger().logins.len() >= count).await
+    }
+
+    /// Waits until at least `count` connections have been made since the start.
+    pub async fn wait_connections(&self, count: usize, limit: Duration) -> bool {
+        let hub = &self.hub;
+        hub.wait_until(limit, || hub.ledger().connections.len() >= count).await
+    }
+
+    /// Waits until no connection is left but silent ones.
+    pub async fn wait_disconnected(&self, limit: Duration) -> bool {
+        let hub = &self.hub;
+        hub.wait_until(limit, || hub.lines().is_empty()).await
+    }
+
+    /// Waits until the calls of `Options::calls` have all been made and pushed.
+    pub async fn wait_calls_made(&self, limit: Duration) -> bool {
+        let hub = &self.hub;
+        hub.wait_until(limit, || hub.calls_finished()).await
+    }
+}

@@ -1,0 +1,311 @@
+//! The runner: everything about a sink that is not the sink.
+//!
+//! It owns the position in the journal, the filter, the batches, the retries and
+//! the cursor; a sink only writes a batch and says how it went. Fresh commits come
+//! from memory; a sink that lags reads the file, so its lag is on disk and delays
+//! nobody else. The cursor moves only after the sink has confirmed.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::filter::Filter;
+use super::second_chances::SecondChances;
+use super::{Delivered, Failure, Retry, Sink};
+use crate::clock::Clock;
+use crate::config;
+use crate::event::Stored;
+use crate::journal::cursor::Cursor;
+use crate::journal::dead_letters::DeadLetter;
+use crate::journal::reader::Reader;
+use crate::journal::{Commit, Journal, JournalError, Stopped};
+use crate::repeat::Repeat;
+
+/// Events read from the file at once.
+const READ_EVENTS: usize = 1_000;
+/// Or this many bytes.
+const READ_BYTES: usize = 1 << 20;
+
+/// Why a runner ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Up to which `seq` to deliver before ending; `None` while there is no end.
+pub type DrainTo = watch::Receiver<Option<u64>>;
+
+/// Delivers the journal to one sink.
+pub struct Runner {
+    pub(super) name: Arc<str>,
+    pub(super) filter: Filter,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) retry: Retry,
+    pub(super) journal: Journal,
+    cursor: Cursor,
+    commits: broadcast::Receiver<Commit>,
+    drain_to: DrainTo,
+    reader: Option<Reader>,
+    /// The last event that was taken up, whether the filter let it through or not.
+    seq: u64,
+    /// More may be in the file than memory has.
+    behind: bool,
+    pub(super) failures: Repeat,
+    pub(super) second: SecondChances,
+}
+
+/// What to do next.
+enum Step {
+    /// Deliver events: a commit, from an index on, or what was read.
+    Live { events: Commit, from: usize },
+    /// Send something again.
+    Again,
+    /// Everything is delivered, and nothing more is to come.
+    End,
+}
+
+impl Runner {
+    /// Of a sink whose cursor the journal knows.
+    pub fn new(
+        settings: &config::Sink,
+        sink: Box<dyn Sink>,
+        journal: &Journal,
+        cursor: Cursor,
+        drain_to: DrainTo,
+    ) -> Result<Self, JournalError> {
+        Ok(Self {
+            name: Arc::clone(&settings.name),
+            filter: settings.filter.clone(),
+            retry: sink.retry(),
+            sink,
+            journal: journal.clone(),
+            seq: cursor.get(),
+            cursor,
+            commits: journal.commits(),
+            drain_to,
+            reader: Some(journal.reader()?),
+            behind: true,
+            failures: Repeat::default(),
+            second: SecondChances::new(journal.asked()),
+        })
+    }
+
+    /// Delivers until told to end and everything up to there is delivered.
+    pub async fn run(mut self) -> Result<(), RunnerError> {
+        loop {
+            match self.next().await? {
+                Step::End => break,
+                Step::Again => self.second_chance().await?,
+                Step::Live { events, from } => {
+                    let wanted: Vec<&Stored> =
+                        events[from..].iter().filter(|e| self.filter.wants(e)).collect();
+                    self.deliver(&wanted).await?;
+                    if let Some(last) = events.last() {
+                        self.seq = last.seq;
+                        self.cursor.confirm(last.seq);
+                    }
+                }
+            }
+        }
+        self.sink.close().await;
+        debug!(sink = %self.name, seq = self.seq, "sink drained");
+        Ok(())
+    }
+
+    /// What to do next. What is sent again and what is new take turns.
+    async fn next(&mut self) -> Result<Step, RunnerError> {
+        if self.second.takes_turn() {
+            return Ok(Step::Again);
+        }
+        loop {
+            if self.behind {
+                let seq = self.seq;
+                let read = move |reader: &mut Reader| reader.after(seq, READ_EVENTS, READ_BYTES);
+                let events = self.with_reader(read).await?;
+                if !events.is_empty() {
+                    return Ok(Step::Live { events: Arc::new(events), from: 0 });
+                }
+                self.behind = false;
+            }
+            if self.drain_to.borrow().is_some_and(|end| self.seq >= end) {
+                return Ok(Step::End);
+            }
+            tokio::select! {
+                biased;
+                commit = self.commits.recv() => match self.fresh(commit) {
+                    ControlFlow::Break(step) => return Ok(step),
+                    ControlFlow::Continue(()) => {}
+                },
+                // The sender is dropped only with the daemon; then there is an end, too.
+                changed = self.drain_to.changed() => if changed.is_err() { return Ok(Step::End) },
+                () = self.second.wanted() => return Ok(Step::Again),
+            }
+        }
+    }
+
+    /// What a commit from memory is good for.
+    fn fresh(&mut self, commit: Result<Commit, RecvError>) -> ControlFlow<Step> {
+        let commit = match commit {
+            Ok(commit) => commit,
+            Err(RecvError::Lagged(_)) => {
+                self.behind = true;
+                return ControlFlow::Continue(());
+            }
+            Err(RecvError::Closed) => return ControlFlow::Break(Step::End),
+        };
+        let from = commit.partition_point(|event| event.seq <= self.seq);
+        match commit.get(from) {
+            // All of it was read from the file already.
+            None => ControlFlow::Continue(()),
+            Some(first) if first.seq == self.seq + 1 => {
+                ControlFlow::Break(Step::Live { events: commit, from })
+            }
+            // There is a hole before it, which only the file can fill.
+            Some(_) => {
+                self.behind = true;
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    /// Reads the journal's file, off the async threads.
+    pub(super) async fn with_reader<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce(&mut Reader) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, RunnerError> {
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.journal.reader()?,
+        };
+        let reading = tokio::task::spawn_blocking(move || {
+            let result = read(&mut reader);
+            (reader, result)
+        });
+        let (reader, result) = reading.await.expect("reading the journal does not panic");
+        self.reader = Some(reader);
+        Ok(result?)
+    }
+
+    /// Delivers events in order, however long it takes.
+    async fn deliver(&mut self, mut events: &[&Stored]) -> Result<(), RunnerError> {
+        let mut wait = Waits::new(self.retry);
+        while !events.is_empty() {
+            let now = &events[..events.len().min(self.sink.max_batch())];
+            let Delivered { confirmed, failure } = self.sink.deliver(now).await;
+            if let Some(last) = confirmed.checked_sub(1).and_then(|last| now.get(last)) {
+                self.cursor.confirm(last.seq);
+                wait = Waits::new(self.retry);
+                if failure.is_none() && self.failures.over() {
+                    info!(sink = %self.name, "sink works again");
+                }
+            }
+            events = &events[confirmed.min(events.len())..];
+            let (Some(failure), Some(first)) = (failure, events.first()) else { continue };
+            if self.failed(first, failure, &mut wait).await? {
+                self.cursor.confirm(first.seq);
+                events = &events[1..];
+                wait = Waits::new(self.retry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits before another try (`false`), or gives the event up (`true`).
+    async fn failed(
+        &mut self,
+        event: &Stored,
+        failure: Failure,
+        wait: &mut Waits,
+    ) -> Result<bool, RunnerError> {
+        let (reason, after) = match failure {
+            Failure::Refused { reason } => (reason, None),
+            Failure::Retry { reason, after } if !wait.is_over() => {
+                let pause = after.unwrap_or_default().max(wait.next());
+                if let Some(times) = self.failures.note(&reason) {
+                    warn!(sink = %self.name, error = reason, times, next_try_in = ?pause, "delivery failed; the event waits in the journal");
+                }
+                (reason, Some(pause))
+            }
+            Failure::Retry { reason, .. } => {
+                let limit = self.retry.give_up_after.unwrap_or_default();
+                (format!("given up after {limit:?}: {reason}"), None)
+            }
+        };
+        if let Some(pause) = after {
+            tokio::time::sleep(pause).await;
+            return Ok(false);
+        }
+        self.bury(event, reason).await?;
+        Ok(true)
+    }
+
+    /// The event becomes a dead letter.
+    pub(super) async fn bury(&mut self, event: &Stored, reason: String) -> Result<(), RunnerError> {
+        error!(sink = %self.name, id = %event.event.id, seq = event.seq, reason, "event is now a dead letter");
+        let at_ms = Clock::system().now_ms();
+        let sink = Arc::clone(&self.name);
+        self.journal.dead_letter(DeadLetter { sink, at_ms, reason, event: event.clone() }).await?;
+        Ok(())
+    }
+}
+
+/// The waits between the tries of one event.
+struct Waits {
+    retry: Retry,
+    since: Option<Instant>,
+    bound: Duration,
+}
+
+impl Waits {
+    fn new(retry: Retry) -> Self {
+        Self { retry, since: None, bound: retry.initial }
+    }
+
+    /// Doubles up to the maximum, each drawn from the upper half, so that many
+    /// senders do not come back at the same instant.
+    fn next(&mut self) -> Duration {
+        self.since.get_or_insert_with(Instant::now);
+        let wait = self.bound.mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.bound = (self.bound * 2).min(self.retry.max);
+        wait
+    }
+
+    fn is_over(&self) -> bool {
+        match (self.since, self.retry.give_up_after) {
+            (Some(since), Some(limit)) => since.elapsed() >= limit,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_double_and_end_when_given_up() {
+        let retry = Retry {
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(8),
+            give_up_after: Some(Duration::from_secs(60)),
+        };
+        let mut waits = Waits::new(retry);
+        for bound in [1, 2, 4, 8, 8, 8] {
+            let (wait, bound) = (waits.next(), Duration::from_secs(bound));
+            assert!(wait >= bound / 2 && wait <= bound, "{wait:?} of {bound:?}");
+        }
+        assert!(!waits.is_over());
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(waits.is_over());
+    }
+}

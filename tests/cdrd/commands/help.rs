@@ -1,0 +1,718 @@
+//! The help of every command, word for word. Blanks at line ends are left out.
+
+use insta::assert_snapshot;
+
+use super::output;
+
+async fn help(command: &[&str]) -> String {
+    let arguments: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
+    let outcome = output(&arguments).await.ended_with(0);
+    assert_eq!(outcome.stderr, "");
+    let lines = outcome.stdout.lines().map(str::trim_end);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn cdrd_help() {
+    assert_snapshot!(help(&[]).await, @r#"
+    Call-detail records from a PortSIP PBX, none lost on the way.
+
+    Logs into the PBX's WebSocket interface, keeps every event in a durable journal and delivers it, at
+    least once, to every configured sink.
+
+    Usage: cdrd [OPTIONS] <COMMAND>
+
+    Commands:
+      run           Run the daemon: events go to the sinks, logs to stderr
+      check         Validate the configuration; with --connect, try every PBX and sink
+      tail          Watch calls as they end, one line each
+      replay        Send events of the journal to a sink again
+      export        Print the journal, or a part of it
+      dead-letters  What a sink refused for good: list, show, send again, drop
+      quarantine    What could not be decoded: list, show, decode again, drop
+      simulate      Run a simulated PBX to try cdrd, or another client, against
+      demo          See calls arrive: simulated PBX, daemon and tail in one, nothing left behind
+      completions   Print a completion script for a shell
+      help          Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd demo                            see calls arrive, from a simulated PBX
+      cdrd check -c config.toml --connect  try a configuration out, step by step
+      cdrd run -c config.toml              run the daemon
+      cdrd tail --since 1h                 watch calls, with those of the last hour first
+    "#);
+}
+
+#[tokio::test]
+async fn run_help() {
+    assert_snapshot!(help(&["run"]).await, @r#"
+    Run the daemon: events go to the sinks, logs to stderr
+
+    Usage: cdrd run [OPTIONS]
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+          --drain <DURATION>
+              How long sinks may drain after a stop
+
+              [default: 10s]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd run                          with /etc/cdrd/config.toml
+      cdrd run -c ./config.toml --log-level debug
+      CDRD_LOG=debug cdrd run -c - < config.toml
+
+    Ends with 0 after SIGINT or SIGTERM once every sink has everything, with 75 if the
+    drain deadline came first (the journal keeps what is left), with 78 if the
+    configuration is wrong, with 74 if the journal cannot be read or written.
+    "#);
+}
+
+#[tokio::test]
+async fn check_help() {
+    assert_snapshot!(help(&["check"]).await, @r#"
+    Validate the configuration; with --connect, try every PBX and sink
+
+    Usage: cdrd check [OPTIONS]
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+          --connect
+              Also log into each PBX, subscribe, and try each sink
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd check -c config.toml             is the file right?
+      cdrd check -c config.toml --connect   log in, subscribe, look at each sink
+
+    Ends with 0 if all is well, with 78 if the configuration is wrong, with 69 if a PBX or
+    a receiver refused or cannot be reached. No event is delivered and none is kept.
+    "#);
+}
+
+#[tokio::test]
+async fn tail_help() {
+    assert_snapshot!(help(&["tail"]).await, @r#"
+    Watch calls as they end, one line each
+
+    Usage: cdrd tail [OPTIONS]
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+          --pbx <NAME>
+              Only this PBX
+
+          --json
+              Every event as a CloudEvent, one a line
+
+          --since <DURATION>
+              First show what the journal has of the last such time, like 1h or 30m
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd tail                      calls from now on
+      cdrd tail --since 1h           with those of the last hour first
+      cdrd tail --pbx hq --json      every event of one PBX as CloudEvents, for jq
+
+    Beside a running daemon it reads that daemon's journal. Without one it logs into the
+    PBXs by itself and writes nothing.
+    "#);
+}
+
+#[tokio::test]
+async fn demo_help() {
+    assert_snapshot!(help(&["demo"]).await, @r#"
+    See calls arrive: simulated PBX, daemon and tail in one, nothing left behind
+
+    Usage: cdrd demo [OPTIONS]
+
+    Options:
+          --rate <RATE>
+              Calls in real time: N/s, N/m, N/h
+
+              [default: 1/s]
+
+          --calls <N>
+              End after so many calls
+
+          --seed <SEED>
+              Other seeds give other calls
+
+              [default: 1]
+
+          --json
+              Every event as a CloudEvent, one a line
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd demo                    until Ctrl-C
+      cdrd demo --rate 20/s        a busy PBX
+      cdrd demo --calls 5 --json   five calls, every event as a CloudEvent
+    "#);
+}
+
+#[tokio::test]
+async fn completions_help() {
+    assert_snapshot!(help(&["completions"]).await, @r#"
+    Print a completion script for a shell
+
+    Usage: cdrd completions [OPTIONS] <SHELL>
+
+    Arguments:
+      <SHELL>
+              Which shell
+
+              [possible values: bash, elvish, fish, powershell, zsh]
+
+    Options:
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd completions bash > /usr/share/bash-completion/completions/cdrd
+      cdrd completions zsh > /usr/share/zsh/vendor-completions/_cdrd
+      cdrd completions fish > ~/.config/fish/completions/cdrd.fish
+    "#);
+}
+
+#[tokio::test]
+async fn simulate_help() {
+    assert_snapshot!(help(&["simulate"]).await, @r#"
+    Run a simulated PBX to try cdrd, or another client, against
+
+    Usage: cdrd simulate [OPTIONS]
+
+    Options:
+          --listen <ADDR>
+              Where to listen; port 0 takes a free one
+
+              [default: 127.0.0.1:8887]
+
+          --rate <RATE>
+              Calls in real time: N/s, N/m, N/h, or max for as fast as they are read
+
+              [default: 1/s]
+
+          --calls <N>
+              Stop making calls after N; the simulator goes on answering
+
+          --exit
+              With --calls: end once all have been made and read
+
+          --speed <FACTOR>
+              Office seconds in one real second; the default suits the rate, 1 is real time
+
+          --seed <N>
+              The same seed makes the same calls
+
+              [default: 1]
+
+          --start-time <SECOND>
+              Unix second at which the office opens; by default calls end about now
+
+          --dialect <DIALECT>
+              Forms of login and subscribe
+
+              Possible values:
+              - 12: PBX 12.x: extensions and tenants log in, topics are objects
+              - 16: PBX 16.x: tenant users log in, answers carry `status` alone
+              - 22: PBX 22.x: administrators too, answers carry `command` and `id`
+
+              [default: 22]
+
+          --release <RELEASE>
+              Spellings of the events; by default the dialect's newest
+
+              Possible values:
+              - 12:   As 16, and ids are JSON integers
+              - 16:   Bare `target_*` names, short direction words, numbers as JSON numbers
+              - 22.2: Mixed: `cdr_target_*`, `did_cid`, `destiantion`, `""` for times that did not
+                happen
+              - 22.3: SIP URIs in `call_start`, long direction words, trunks as `name:id`
+
+          --tls
+              Listen with TLS, with a certificate made now
+
+          --username <USERNAME>
+              User name of the tenant user
+
+              [default: cdr]
+
+          --password <PASSWORD>
+              Password of all accounts
+
+              [default: cdrd-demo]
+
+          --domain <DOMAIN>
+              SIP domain of the tenant user
+
+              [default: example.com]
+
+          --extension <EXTENSION>
+              Extension number of the tenant user
+
+              [default: 101]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Faults:
+          --refuse-logins <N>
+              Refuse the first N logins
+
+          --words <WORDS>
+              Words of every refusal that is asked for
+
+              [default: "Refused by the simulator."]
+
+          --mute-login
+              Never answer a login
+
+          --drop-after-login <N>
+              Drop the connection right after the first N logins
+
+              [default: 0]
+
+          --mute-subscribe
+              Accept subscriptions without an answer
+
+          --refuse-topic <NAME[:N]>
+              Refuse a topic, always or N times; can be given more than once
+
+          --event-before-answer
+              Push an event before each answer
+
+          --close-after <EVENTS[:CODE]>
+              Close each connection after so many events, with 1012 or the code
+
+          --reset-after <EVENTS>
+              Reset each connection's TCP after so many events
+
+          --silent-after <EVENTS>
+              Fall silent on each connection after so many events, TCP standing
+
+          --malformed-every <EVENTS>
+              A frame that is not JSON after every so many events
+
+          --non-utf8-every <EVENTS>
+              A text frame that is not UTF-8 after every so many events
+
+          --oversize-every <EVENTS>
+              An event of 5 MiB after every so many events
+
+          --fragment
+              Send every event in several frames, with a ping between them
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd simulate                                 one call a second, for ever
+      cdrd simulate --rate max --calls 100000       a load test
+      cdrd simulate --tls --rate 30/m               with a self-signed certificate
+      cdrd simulate --dialect 12                    an old PBX
+      cdrd simulate --close-after 20:1012           a PBX that restarts every 20 events
+      cdrd simulate --refuse-logins 2 --malformed-every 10
+    "#);
+}
+
+#[tokio::test]
+async fn replay_help() {
+    assert_snapshot!(help(&["replay"]).await, @r#"
+    Send events of the journal to a sink again
+
+    Usage: cdrd replay [OPTIONS] --sink <NAME>
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+          --sink <NAME>
+              Which sink
+
+          --since <T>
+              From what was received then: 2h (ago), 2026-11-24, 2026-11-24T10:30, RFC 3339
+
+          --from-seq <N>
+              From this journal sequence number on
+
+          --until <T>
+              Up to what was received before then; left out, to the newest
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd replay --sink crm --since 2h
+      cdrd replay --sink archive --since 2026-11-24 --until 2026-11-25
+      cdrd replay --sink crm --from-seq 1200
+
+    Events have the ids that they had. The sink's filter applies; its cursor does not move.
+    A running daemon sends them between its live events, else this command does.
+    "#);
+}
+
+#[tokio::test]
+async fn export_help() {
+    assert_snapshot!(help(&["export"]).await, @r#"
+    Print the journal, or a part of it
+
+    Usage: cdrd export [OPTIONS]
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+          --format <FORMAT>
+              The form of each line
+
+              Possible values:
+              - jsonl:  CloudEvents, one a line
+              - raw:    The PBX's objects, one a line
+              - record: The normal form of a call, one JSON object a line
+              - csv:    The normal form of a call as a table, with a header line
+
+              [default: jsonl]
+
+          --since <T>
+              From what was received then: 2h (ago), 2026-11-24, 2026-11-24T10:30, RFC 3339
+
+          --until <T>
+              Up to what was received before then
+
+          --type <PATTERN>
+              Only events of this type; * stands for any letters
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd export --since 1h | jq .data
+      cdrd export --since 2026-11-01 --until 2026-12-01 --type call_cdr --format csv > november.csv
+
+    Reads beside a running daemon, and delays it by nothing.
+    "#);
+}
+
+#[tokio::test]
+async fn dead_letters_help() {
+    assert_snapshot!(help(&["dead-letters"]).await, @r#"
+    What a sink refused for good: list, show, send again, drop
+
+    Usage: cdrd dead-letters [OPTIONS] <COMMAND>
+
+    Commands:
+      list   One line each, without any of their content
+      show   One of them with all its content
+      retry  Send again; what is refused again stays
+      drop   Forget for good
+      help   Print this message or the help of the given subcommand(s)
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd dead-letters list
+      cdrd dead-letters show 7
+      cdrd dead-letters retry --all --sink crm   once the receiver is mended
+      cdrd dead-letters drop 7 8
+    "#);
+}
+
+#[tokio::test]
+async fn dead_letters_retry_help() {
+    assert_snapshot!(help(&["dead-letters", "retry"]).await, @r#"
+    Send again; what is refused again stays
+
+    Usage: cdrd dead-letters retry [OPTIONS] [N]...
+
+    Arguments:
+      [N]...
+              Their numbers in the list
+
+    Options:
+          --all
+              All of them
+
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+          --sink <NAME>
+              With --all: only of this sink
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+    "#);
+}
+
+#[tokio::test]
+async fn quarantine_help() {
+    assert_snapshot!(help(&["quarantine"]).await, @r#"
+    What could not be decoded: list, show, decode again, drop
+
+    Usage: cdrd quarantine [OPTIONS] <COMMAND>
+
+    Commands:
+      list   One line each, without any of their content
+      show   The bytes of one, as they came
+      retry  Decode again; what becomes an event goes to the sinks, the rest stays
+      drop   Forget for good
+      help   Print this message or the help of the given subcommand(s)
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd quarantine list
+      cdrd quarantine show 3 | jq .
+      cdrd quarantine retry --all     with a newer cdrd that may understand them
+      cdrd quarantine drop --all
+    "#);
+}

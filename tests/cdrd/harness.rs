@@ -1,0 +1,227 @@
+//! Runs a simulated PBX and a daemon, and compares what was sent and delivered.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cdrd::clock::Clock;
+use cdrd::config::{Config, Environment};
+use cdrd::daemon::{Daemon, DaemonError, Ended, Stop};
+use cdrd::pbx::state::Phase;
+use cdrd::simulator::{DOMAIN, Options, PASSWORD, Simulator};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long anything may take that should take milliseconds.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Short waits, so that a test of reconnects takes no minutes.
+pub const QUICK: &str = r#"
+    connect_timeout = "2s"
+    ping_interval = "200ms"
+    ping_timeout = "400ms"
+    reconnect = { initial = "20ms", max = "200ms" }
+"#;
+
+/// A PBX and a place for a daemon's files.
+pub struct Bench {
+    pub pbx: Simulator,
+    pub directory: TempDir,
+}
+
+impl Bench {
+    pub async fn new() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub async fn with(options: Options) -> Self {
+        let pbx = Simulator::start(options).await.expect("the simulator starts");
+        Self { pbx, directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `[pbx.hq]` with quick reconnects.
+    pub fn pbx_table(&self) -> String {
+        let url = self.pbx.url();
+        format!(
+            "[pbx.hq]\nurl = {url:?}\nlogin = {{ username = \"cdr\", domain = {DOMAIN:?}, \
+             password = {PASSWORD:?} }}\n{QUICK}"
+        )
+    }
+
+    pub fn journal_table(&self) -> String {
+        format!("[journal]\npath = {:?}\n", self.path("journal.db"))
+    }
+
+    /// A file sink in `raw` form: what is in the file is what came over the wire.
+    pub fn raw_sink(&self) -> String {
+        format!(
+            "[sink.raw]\ntype = \"file\"\npath = {:?}\nformat = \"raw\"\n\
+             [sink.archive]\ntype = \"file\"\npath = {:?}\n",
+            self.path("raw.jsonl"),
+            self.path("cdr.jsonl")
+        )
+    }
+
+    pub fn config_text(&self, sinks: &str) -> String {
+        format!("{}{}{sinks}", self.pbx_table(), self.journal_table())
+    }
+
+    pub fn config(&self, sinks: &str) -> Config {
+        parse(&self.config_text(sinks))
+    }
+
+    /// Events in the journal so far; 0 while there is none.
+    pub fn journalled(&self) -> usize {
+        let reader = cdrd::journal::reader::Reader::open(&self.path("journal.db"));
+        reader.and_then(|reader| reader.last_seq()).unwrap_or(0) as usize
+    }
+
+    /// A daemon with file sinks in both forms.
+    pub fn daemon(&self) -> Running {
+        Running::start(&self.config(&self.raw_sink()))
+    }
+
+    /// Waits until the daemon listens (again).
+    pub async fn subscribed(&self) {
+        assert!(self.pbx.wait_subscribed(1, PATIENCE).await, "not subscribed in time");
+    }
+
+    /// Pushes calls and waits until the daemon has read them.
+    pub async fn push(&self, calls: u64) {
+        self.pbx.push_calls(calls).await;
+        self.pbx.settle().await.expect("the daemon reads");
+    }
+
+    /// Stops the daemon and compares: everything that was certainly read is in the
+    /// file, nothing is there that was not sent, nothing twice, all in order.
+    pub async fn finish(&self, daemon: Running) -> usize {
+        assert_eq!(daemon.stop().await.unwrap(), Ended::Clean);
+        self.compare()
+    }
+
+    /// The comparison alone; returns how many events were delivered.
+    pub fn compare(&self) -> usize {
+        let log = self.pbx.log();
+        let events = log.iter().filter(|pushed| pushed.event_type.is_some());
+        let sent: Vec<(&[u8], bool)> = events.map(|p| (&*p.bytes, p.confirmed)).collect();
+        let raw = std::fs::read(self.path("raw.jsonl")).unwrap_or_default();
+        let got: Vec<&[u8]> = raw.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+        let mut at = 0;
+        for line in &got {
+            let skipped = sent[at..].iter().position(|(bytes, _)| bytes == line);
+            let skipped = skipped.unwrap_or_else(|| {
+                panic!("not sent, doubled or out of order: {}", String::from_utf8_lossy(line))
+            });
+            let lost = sent[at..at + skipped].iter().find(|(_, confirmed)| *confirmed);
+            assert_eq!(lost.map(|(b, _)| String::from_utf8_lossy(b)), None, "lost");
+            at += skipped + 1;
+        }
+        let lost = sent[at..].iter().find(|(_, confirmed)| *confirmed);
+        assert_eq!(lost.map(|(b, _)| String::from_utf8_lossy(b)), None, "lost at the end");
+        check_envelopes(&self.path("cdr.jsonl"), &got);
+        got.len()
+    }
+}
+
+/// The `cloudevents` file has the same events, each with an id of its own and in
+/// order of `seq`.
+fn check_envelopes(path: &Path, raw: &[&[u8]]) {
+    let events = envelopes(path);
+    let ids: BTreeSet<&str> = events.iter().map(|e| e["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), events.len(), "an id came twice");
+    assert_eq!(events.len(), raw.len());
+    let mut last = 0;
+    for (event, raw) in events.iter().zip(raw) {
+        let seq = event["seq"].as_u64().unwrap();
+        assert!(seq > last, "out of order: {seq} after {last}");
+        last = seq;
+        assert_eq!(event["data"], serde_json::from_slice::<Value>(raw).unwrap());
+    }
+}
+
+/// The lines of a file of events; none may be torn.
+pub fn envelopes(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(text.is_empty() || text.ends_with('\n'), "half a line at the end of {path:?}");
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line:?}")))
+        .collect()
+}
+
+pub fn parse(text: &str) -> Config {
+    Config::parse("test.toml", text, &Environment::of_process())
+        .unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// A daemon in this process.
+pub struct Running {
+    pub stop: Stop,
+    pub states: Vec<(std::sync::Arc<str>, tokio::sync::watch::Receiver<cdrd::pbx::state::State>)>,
+    pub journal: cdrd::journal::Journal,
+    task: JoinHandle<Result<Ended, DaemonError>>,
+}
+
+impl Running {
+    pub fn start(config: &Config) -> Self {
+        Self::start_at(config, Clock::system())
+    }
+
+    pub fn start_at(config: &Config, clock: Clock) -> Self {
+        let daemon = Daemon::start(config, clock).unwrap_or_else(|e| panic!("{e}"));
+        let states = daemon.states().to_vec();
+        let journal = daemon.journal().clone();
+        let stop = Stop::default();
+        let task = tokio::spawn(daemon.run(stop.clone(), Duration::from_secs(5)));
+        Self { stop, states, journal, task }
+    }
+
+    /// Stops it in order and waits for its end.
+    pub async fn stop(self) -> Result<Ended, DaemonError> {
+        let Self { stop, states, journal, task } = self;
+        // The journal's writer ends with its last handle.
+        drop((states, journal));
+        stop.gracefully.cancel();
+        timeout(PATIENCE, task).await.expect("the daemon stops in time").unwrap()
+    }
+
+    /// Waits until the first PBX's session is in a phase.
+    pub async fn phase(&self, phase: Phase) {
+        let mut state = self.states[0].1.clone();
+        let reached = timeout(PATIENCE, state.wait_for(|s| s.phase == phase)).await;
+        let now = self.states[0].1.borrow().clone();
+        assert!(reached.is_ok(), "never {phase:?}; it is {now:?}");
+    }
+}
+
+/// Polls until `done` says so, or fails after [`PATIENCE`] naming `what`.
+pub async fn until<F, Fut>(what: &str, mut done: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    while !done().await {
+        assert!(Instant::now() < deadline, "waited too long: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What is in the quarantine: reason, size and bytes.
+pub fn quarantine(journal: &Path) -> Vec<cdrd::journal::quarantine::Quarantined> {
+    let reader = cdrd::journal::reader::Reader::open(journal).unwrap();
+    let entries = reader.ask(cdrd::journal::quarantine::list).unwrap();
+    entries.into_iter().map(|numbered| numbered.entry).collect()
+}
+
+/// What a sink refused for good.
+pub fn dead_letters(journal: &Path, sink: &str) -> Vec<cdrd::journal::dead_letters::DeadLetter> {
+    let reader = cdrd::journal::reader::Reader::open(journal).unwrap();
+    let letters = reader.ask(|db| cdrd::journal::dead_letters::list(db, Some(sink))).unwrap();
+    letters.into_iter().map(|numbered| numbered.letter).collect()
+}

@@ -1,0 +1,36 @@
+//! Behaviour, end to end: real sockets on port 0, the simulator as the PBX.
+//!
+//! | file | asks |
+//! |---|---|
+//! | `harness` | nothing: it runs a PBX and a daemon, and compares what was sent and delivered |
+//! | `faults` | is every event there exactly once after each fault of a PBX? |
+//! | `sessions` | logins, topics, dialects, TLS, several PBXs |
+//! | `lockout` | are there never more than five refused logins an hour? |
+//! | `journal` | places, repeats, cursors, lag, retention, full, locked |
+//! | `conformance` | does every sink keep the contract? |
+//! | `http` | which answers confirm, retry, or make a dead letter |
+//! | `plugins` | programs and receivers of lines that crash, hang, refuse, talk nonsense |
+//! | `second_chances` | dead letters, quarantine, replay, export; with a daemon and without |
+//! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
+//! | `billing` | files, HTTP and a program of one's own together, all of them failing |
+//! | `crash` | kill -9 at random moments |
+//! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
+//! | `independent` | the same against a WebSocket server that is not ours |
+
+mod billing;
+mod commands;
+mod conformance;
+mod crash;
+mod faults;
+mod formats;
+mod harness;
+mod http;
+mod independent;
+mod journal;
+mod listener;
+mod lockout;
+mod plugins;
+mod process;
+mod receiver;
+mod second_chances;
+mod sessions;
