@@ -28,7 +28,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::harness::{Bench, until};
@@ -84,14 +84,6 @@ fn listing(folder: &Path) -> Vec<(String, usize, u64)> {
     let mut files: Vec<_> = files.collect();
     files.sort();
     files
-}
-
-/// A port that refuses connections and that nobody else can get.
-fn nobody() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = socket.local_addr().unwrap();
-    (socket, address)
 }
 
 /// Answers every HTTP request with the same status and the request's own body.

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long anything may take that should take milliseconds.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Short waits, so that a test of reconnects takes no minutes.
 pub const QUICK: &str = r#"
     connect_timeout = "2s"

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use crate::port::Port;
+
 /// Where to listen.
 #[derive(Debug, Clone)]
 pub enum Place {
@@ -29,6 +31,8 @@ impl Place {
 /// A receiver, listening from the start.
 pub struct Listener {
     place: Place,
+    /// Ours also while nobody listens.
+    _port: Option<Port>,
     answers: bool,
     got: Arc<Got>,
     open: Mutex<Option<Open>>,
@@ -62,11 +66,15 @@ impl Connection {
 
 impl Listener {
     pub fn start(place: Place, answers: bool) -> Self {
-        let mut listener = Self { place, answers, got: Arc::default(), open: Mutex::default() };
-        if let Place::Tcp(address) = &mut listener.place {
-            // The port is ours from now on, also while nobody listens.
-            *address = TcpListener::bind(*address).unwrap().local_addr().unwrap();
-        }
+        let (place, port) = match place {
+            Place::Tcp(_) => {
+                let port = Port::reserve();
+                (Place::Tcp(port.address), Some(port))
+            }
+            unix => (unix, None),
+        };
+        let (got, open) = (Arc::default(), Mutex::default());
+        let listener = Self { place, _port: port, answers, got, open };
         listener.come_back();
         listener
     }
@@ -161,10 +169,12 @@ fn serve(
         while lines.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
             // Half a line is what a broken connection leaves.
             let Some(whole) = line.strip_suffix(b"\n") else { return };
+            // Kept before it is confirmed: once it is, the next line may come over another
+            // connection, which another thread reads.
+            got.lines.lock().unwrap().push(whole.to_vec());
             if answers && writeln!(to, "{}", id(whole)).is_err() {
                 return;
             }
-            got.lines.lock().unwrap().push(whole.to_vec());
             line.clear();
         }
     });

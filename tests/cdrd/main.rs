@@ -30,6 +30,7 @@ mod journal;
 mod listener;
 mod lockout;
 mod plugins;
+mod port;
 mod process;
 mod receiver;
 mod second_chances;

@@ -178,7 +178,7 @@ async fn a_program_that_never_reads_delays_no_other_sink_and_does_not_outlive_th
         until("the file has everything", async || ids(&bench).len() == events).await;
         slowest = slowest.max(since.elapsed());
     }
-    assert!(slowest < Duration::from_secs(2), "the file sink waited {slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "the file sink waited {slowest:?}");
     has(&bench, 2).await;
     daemon.stop.now.cancel();
     assert_eq!(daemon.stop().await.unwrap(), Ended::AtDeadline);

@@ -126,11 +126,45 @@ pub fn words(endpoint: &Endpoint, error: reqwest::Error) -> String {
         e if e.is_connect() => "cannot connect",
         _ => "request failed",
     };
-    let mut cause: &dyn std::error::Error = &error;
+    let mut cause: &(dyn std::error::Error + 'static) = &error;
+    let (mut unsent, mut advice) = (false, "");
     while let Some(inner) = cause.source() {
         cause = inner;
+        unsent |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+        if wants_certificate(cause) {
+            advice = "; set tls.cert_file and tls.key_file to a certificate that the receiver accepts";
+        }
     }
-    format!("{endpoint}: {what}: {cause}")
+    if unsent {
+        return format!(
+            "{endpoint}: {what}: the receiver ended the connection as soon as it stood; \
+             does it want a client certificate (tls.cert_file, tls.key_file)?"
+        );
+    }
+    format!("{endpoint}: {what}: {cause}{advice}")
+}
+
+/// Whether the receiver ended the connection for want of a client certificate, or
+/// because of the one that it got. With TLS 1.3 it says so only after the handshake,
+/// so that it may be heard at any time, or not at all.
+fn wants_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let error = match error.downcast_ref::<std::io::Error>() {
+        Some(io) => io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+        None => error.downcast_ref::<rustls::Error>(),
+    };
+    use rustls::AlertDescription as Alert;
+    matches!(
+        error,
+        Some(rustls::Error::AlertReceived(
+            Alert::CertificateRequired
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+        ))
+    )
 }
 
 #[cfg(test)]

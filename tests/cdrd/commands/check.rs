@@ -4,9 +4,10 @@ use cdrd::simulator::Ending;
 use insta::assert_snapshot;
 
 use super::{
-    Receiver, config_file, config_text, listing, nobody, output, subscribed_daemon, write_config,
+    Receiver, config_file, config_text, listing, output, subscribed_daemon, write_config,
 };
 use crate::harness::{Bench, PATIENCE};
+use crate::port::Port;
 
 /// `check --connect`; the report, with what differs from run to run replaced.
 async fn checked(bench: &Bench, config: &str, code: i32) -> String {
@@ -66,7 +67,8 @@ async fn beside_a_running_daemon_it_disturbs_nothing() {
 #[tokio::test]
 async fn a_pbx_that_is_not_there() {
     let bench = Bench::new().await;
-    let (_port, address) = nobody();
+    let nobody = Port::reserve();
+    let address = nobody.address;
     let text = config_text(&bench, &bench.raw_sink());
     let text = text.replace(&bench.pbx.addr().to_string(), &address.to_string());
     let report = checked(&bench, &write_config(bench.directory.path(), &text), 69).await;
@@ -117,7 +119,8 @@ async fn a_refused_topic_is_told_and_the_others_are_fine() {
 #[tokio::test]
 async fn a_receiver_that_is_down() {
     let bench = Bench::new().await;
-    let (_port, address) = nobody();
+    let nobody = Port::reserve();
+    let address = nobody.address;
     let sink = format!("[sink.crm]\ntype = \"http\"\nurl = \"http://{address}/cdr\"\n");
     let report = checked(&bench, &config_file(&bench, &sink), 69).await;
     assert_snapshot!(report.replace(&address.to_string(), "[NOBODY]"), @r#"

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use cdrd::simulator::{Account, Options, PASSWORD};
 use serde_json::Value;
 
-use super::{Receiver, config_file, config_text, nobody, subscribed_daemon, write_config};
+use super::{Receiver, config_file, config_text, subscribed_daemon, write_config};
 use crate::harness::Bench;
+use crate::port::Port;
 use crate::process::{Process, cdrd, python};
 
 /// What a daemon logs from start to stop.
@@ -97,7 +98,8 @@ async fn eventful(level: &str) -> (String, BTreeSet<String>) {
     let bench = Bench::with(Options { accounts, ..Options::default() }).await;
     // It echoes the event in its refusal.
     let receiver = Receiver::answering("400 Bad Request").await;
-    let (_port, down) = nobody();
+    let nobody = Port::reserve();
+    let down = nobody.address;
     let sinks = format!(
         "{raw}\n\
          [sink.crm]\ntype = \"http\"\nurl = \"http://{}/cdr\"\n\
