@@ -3,14 +3,15 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::gaps::Note;
 use super::quarantine::Quarantined;
-use super::{CONTROL_QUEUE, Control, EVENT_QUEUE, Request, Stopped};
+use super::{CONTROL_QUEUE, Control, EVENT_QUEUE, Handed, Request, Stopped};
 use crate::event::Event;
 
 /// The way in for events and for what could not be decoded.
 #[derive(Clone)]
 pub struct Intake {
-    pub(super) events: mpsc::Sender<Request<Vec<Event>>>,
+    pub(super) events: mpsc::Sender<Request<Handed>>,
     pub(super) control: mpsc::Sender<Request<Control>>,
 }
 
@@ -27,16 +28,23 @@ impl Intake {
     /// the batch stays where it is.
     pub async fn events(&self, batch: &mut Vec<Event>) -> Result<(), Stopped> {
         let place = self.events.reserve().await.map_err(|_| Stopped)?;
-        place.send(Request { what: std::mem::take(batch), done: None });
+        let handed = Handed { events: std::mem::take(batch), note: None };
+        place.send(Request { what: handed, done: None });
         Ok(())
     }
 
-    /// Returns once the events are durable.
-    pub async fn events_durably(&self, events: Vec<Event>) -> Result<(), Stopped> {
+    /// Returns once the events are durable: how many of them were new.
+    pub async fn events_durably(&self, events: Vec<Event>) -> Result<usize, Stopped> {
         let (done, durable) = oneshot::channel();
-        let request = Request { what: events, done: Some(done) };
+        let request = Request { what: Handed { events, note: None }, done: Some(done) };
         self.events.send(request).await.map_err(|_| Stopped)?;
         durable.await.map_err(|_| Stopped)
+    }
+
+    /// Notes what happened to a session, behind the events that it has handed over.
+    pub async fn note(&self, note: Note) -> Result<(), Stopped> {
+        let handed = Handed { events: Vec::new(), note: Some(note) };
+        self.events.send(Request { what: handed, done: None }).await.map_err(|_| Stopped)
     }
 
     /// Moves what could not be decoded into the queue, one by one; as safe to drop
@@ -52,7 +60,7 @@ impl Intake {
 
 /// The other end of a detached intake.
 pub struct Outlet {
-    events: mpsc::Receiver<Request<Vec<Event>>>,
+    events: mpsc::Receiver<Request<Handed>>,
     /// Open, so that undecodable frames have somewhere to go; there they end.
     _control: mpsc::Receiver<Request<Control>>,
 }
@@ -60,6 +68,6 @@ pub struct Outlet {
 impl Outlet {
     /// The next events; `None` once every intake is dropped.
     pub async fn events(&mut self) -> Option<Vec<Event>> {
-        self.events.recv().await.map(|request| request.what)
+        self.events.recv().await.map(|request| request.what.events)
     }
 }

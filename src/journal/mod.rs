@@ -16,6 +16,7 @@
 //! | [`reader`] | reading events back |
 //! | [`cursor`] | how far each sink has come |
 //! | [`quarantine`] | what could not be decoded |
+//! | [`gaps`] | when nobody listened, and how far that was compared with REST |
 //! | [`dead_letters`] | what a sink refused for good |
 //! | [`replays`] | what somebody asked to send again |
 //! | [`refusals`] | refused logins, counted across restarts |
@@ -24,6 +25,7 @@
 pub mod append;
 pub mod cursor;
 pub mod dead_letters;
+pub mod gaps;
 pub mod intake;
 pub mod lock;
 pub mod quarantine;
@@ -40,7 +42,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::config;
-use crate::event::Stored;
+use crate::event::{Event, Stored};
 use cursor::{Cursor, Cursors};
 use dead_letters::DeadLetter;
 use intake::Intake;
@@ -143,7 +145,15 @@ pub type Commit = Arc<Vec<Stored>>;
 /// A request to the writer, with whom to tell once it is durable.
 pub(crate) struct Request<T> {
     pub(crate) what: T,
-    pub(crate) done: Option<oneshot::Sender<()>>,
+    /// Told how many events were new.
+    pub(crate) done: Option<oneshot::Sender<usize>>,
+}
+
+/// What a session hands over.
+pub(crate) struct Handed {
+    pub(crate) events: Vec<Event>,
+    /// What happened to the session after those.
+    pub(crate) note: Option<gaps::Note>,
 }
 
 /// Everything but events.
@@ -160,6 +170,8 @@ pub(crate) enum Control {
     },
     /// An entry of the quarantine was tried again.
     Retried(quarantine::Retried),
+    /// How a comparison with REST goes.
+    Compared(gaps::Progress),
     /// Saves the cursors as they are.
     Flush,
     /// The daemon stops: what it has in hand is taken even over `max_size`.
@@ -245,8 +257,13 @@ impl Journal {
         self.request(Control::Replayed { n, next_seq }).await
     }
 
-    /// Changes whenever another process has written to the journal: somebody may
-    /// have asked for something.
+    /// Notes how a comparison with REST goes; returns once it is durable.
+    pub async fn compared(&self, progress: gaps::Progress) -> Result<(), Stopped> {
+        self.request(Control::Compared(progress)).await
+    }
+
+    /// Changes whenever another process has written to the journal, or a gap has
+    /// changed: there may be something to do.
     pub fn asked(&self) -> watch::Receiver<u64> {
         self.asked.subscribe()
     }
@@ -266,6 +283,6 @@ impl Journal {
         let (done, durable) = oneshot::channel();
         let request = Request { what, done: Some(done) };
         self.intake.control.send(request).await.map_err(|_| Stopped)?;
-        durable.await.map_err(|_| Stopped)
+        durable.await.map(drop).map_err(|_| Stopped)
     }
 }

@@ -93,6 +93,41 @@ const MIGRATIONS: [&str; 1] = ["
         state INTEGER NOT NULL          -- 0: unknown; 1: refused; 2: refused, success since
     );
 
+    -- PBXs whose CDR topics are listened to.
+    CREATE TABLE pbx(
+        name TEXT PRIMARY KEY,
+        first_ms INTEGER NOT NULL,      -- when cdrd first ran with it
+        alive_ms INTEGER NOT NULL,      -- the last moment at which somebody surely listened
+        lost INTEGER NOT NULL,          -- 1: nobody listens now
+        no_backfill TEXT,               -- why its gaps cannot be closed
+        reconciled_ms INTEGER           -- up to here a comparison with REST found everything
+    ) WITHOUT ROWID;
+
+    -- Spans to compare with the PBX's REST interface.
+    CREATE TABLE gap(
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        pbx TEXT NOT NULL,
+        kind TEXT NOT NULL,             -- gap: nobody listened; reconcile, asked: compared all the same
+        why TEXT NOT NULL,
+        start_ms INTEGER NOT NULL,
+        end_ms INTEGER,                 -- NULL while it lasts
+        passes INTEGER NOT NULL DEFAULT 0,
+        due_ms INTEGER NOT NULL,        -- the next comparison, not before this
+        reached_ms INTEGER,             -- the one under way has seen what started before this
+        found INTEGER NOT NULL DEFAULT 0,
+        present INTEGER NOT NULL DEFAULT 0,
+        added INTEGER NOT NULL DEFAULT 0,
+        error TEXT,                     -- why it is not closed yet
+        closed_ms INTEGER
+    );
+    CREATE INDEX gap_open ON gap(pbx) WHERE closed_ms IS NULL;
+    CREATE VIEW gaps AS SELECT n, pbx, why,
+        strftime('%Y-%m-%dT%H:%M:%fZ', start_ms / 1000.0, 'unixepoch') AS start,
+        strftime('%Y-%m-%dT%H:%M:%fZ', end_ms / 1000.0, 'unixepoch') AS end,
+        added, error,
+        strftime('%Y-%m-%dT%H:%M:%fZ', closed_ms / 1000.0, 'unixepoch') AS closed
+    FROM gap WHERE kind = 'gap';
+
     CREATE VIEW events AS SELECT seq,
         lower(substr(hex(id),1,8)||'-'||substr(hex(id),9,4)||'-'||substr(hex(id),13,4)
             ||'-'||substr(hex(id),17,4)||'-'||substr(hex(id),21)) AS id,

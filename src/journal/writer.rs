@@ -19,11 +19,12 @@ use super::append::{self, Place};
 use super::cursor::Cursors;
 use super::lock::{self, Lock};
 use super::{
-    Commit, Control, JournalError, Request, dead_letters, quarantine, refusals, replays, retention,
+    Commit, Control, Handed, JournalError, Request, dead_letters, gaps, quarantine, refusals,
+    replays, retention,
 };
 use crate::clock::Clock;
 use crate::config::{self, WhenFull};
-use crate::event::{Event, Stored};
+use crate::event::{Origin, Stored};
 use crate::repeat::Repeat;
 
 /// Requests of each kind taken into one commit.
@@ -49,7 +50,7 @@ pub struct WriterThread {
 impl WriterThread {
     pub(super) fn spawn(
         writer: Writer,
-        events: mpsc::Receiver<Request<Vec<Event>>>,
+        events: mpsc::Receiver<Request<Handed>>,
         control: mpsc::Receiver<Request<Control>>,
         lock: Lock,
     ) -> Result<Self, JournalError> {
@@ -106,6 +107,8 @@ pub(crate) struct Writer {
     finishing: bool,
     retention_due: tokio::time::Instant,
     full_disk: Repeat,
+    /// The disk is full since then, in Unix milliseconds.
+    full_since: Option<i64>,
     /// The journal is over `max_size` by what no sink can take away.
     overfull: Repeat,
     /// Tells that another process has written to the journal.
@@ -142,6 +145,7 @@ impl Writer {
             finishing: false,
             retention_due: tokio::time::Instant::now(),
             full_disk: Repeat::default(),
+            full_since: None,
             overfull: Repeat::default(),
             asked,
             // Not any version yet: what was asked for before the start is found at once.
@@ -151,7 +155,7 @@ impl Writer {
 
     async fn run(
         mut self,
-        mut events: mpsc::Receiver<Request<Vec<Event>>>,
+        mut events: mpsc::Receiver<Request<Handed>>,
         mut control: mpsc::Receiver<Request<Control>>,
     ) -> Result<(), JournalError> {
         let result = self.serve(&mut events, &mut control).await;
@@ -163,7 +167,7 @@ impl Writer {
 
     async fn serve(
         &mut self,
-        events: &mut mpsc::Receiver<Request<Vec<Event>>>,
+        events: &mut mpsc::Receiver<Request<Handed>>,
         control: &mut mpsc::Receiver<Request<Control>>,
     ) -> Result<(), JournalError> {
         self.fill_ballast();
@@ -189,7 +193,7 @@ impl Writer {
     /// Commits everything given, however long the disk stays full.
     async fn commit(
         &mut self,
-        batches: &mut Vec<Request<Vec<Event>>>,
+        batches: &mut Vec<Request<Handed>>,
         requests: &mut Vec<Request<Control>>,
     ) -> Result<(), JournalError> {
         let moved = self.cursors.moved();
@@ -207,13 +211,17 @@ impl Writer {
             info!(path = %self.path.display(), "journal has room again");
             self.fill_ballast();
         }
+        if let Some(since_ms) = self.full_since.take() {
+            self.paused_from(since_ms, "the disk with the journal was full").await?;
+            self.resume().await?;
+        }
         self.publish(batches, requests, placed);
         Ok(())
     }
 
     fn try_commit(
         &mut self,
-        batches: &[Request<Vec<Event>>],
+        batches: &[Request<Handed>],
         requests: &[Request<Control>],
         moved: Vec<(Arc<str>, u64)>,
     ) -> rusqlite::Result<Placed> {
@@ -228,14 +236,23 @@ impl Writer {
                 Control::Delivered(n) => dead_letters::delivered(&transaction, *n)?,
                 Control::Replayed { n, next_seq } => replays::advance(&transaction, *n, *next_seq)?,
                 Control::Retried(retried) => quarantine::settle(&transaction, retried)?,
+                Control::Compared(progress) => gaps::progress(&transaction, progress, now_ms)?,
                 Control::Flush | Control::Finish => {}
             }
         }
-        let events = batches.iter().flat_map(|batch| &batch.what);
+        let events = batches.iter().flat_map(|batch| &batch.what.events);
         let (next_seq, places) = match batches {
             [] => (self.next_seq, Vec::new()),
             _ => append::insert(&transaction, self.next_seq, events)?,
         };
+        for Request { what: Handed { events, note }, .. } in batches {
+            if let Some(last) = events.last().filter(|last| last.origin == Origin::Live) {
+                gaps::heard(&transaction, &last.pbx, last.received_ms)?;
+            }
+            if let Some(note) = note {
+                gaps::note(&transaction, note, now_ms)?;
+            }
+        }
         Cursors::save(&transaction, &moved, now_ms)?;
         transaction.commit()?;
         Ok(Placed { next_seq, places, moved })
@@ -244,7 +261,7 @@ impl Writer {
     /// The commit is durable: hands it to the sinks and tells those who wait.
     fn publish(
         &mut self,
-        batches: &mut Vec<Request<Vec<Event>>>,
+        batches: &mut Vec<Request<Handed>>,
         requests: &mut Vec<Request<Control>>,
         placed: Placed,
     ) {
@@ -253,12 +270,15 @@ impl Writer {
         if requests.iter().any(|request| matches!(request.what, Control::Finish)) {
             (self.finishing, self.paused) = (true, false);
         }
-        let mut waiting: Vec<_> = requests.drain(..).filter_map(|request| request.done).collect();
+        let spans = requests.iter().any(|request| matches!(request.what, Control::Compared(_)))
+            || batches.iter().any(|batch| batch.what.note.is_some());
+        let mut waiting: Vec<_> =
+            requests.drain(..).filter_map(|request| Some((request.done?, 0))).collect();
         let mut stored = Vec::with_capacity(placed.places.len());
         let mut places = placed.places.into_iter();
         for batch in batches.drain(..) {
-            waiting.extend(batch.done);
-            for (mut event, place) in batch.what.into_iter().zip(&mut places) {
+            let before = stored.len();
+            for (mut event, place) in batch.what.events.into_iter().zip(&mut places) {
                 if let Some((seq, id)) = place {
                     event.id = id;
                     self.unchecked_bytes += event.raw.len() as u64;
@@ -267,14 +287,18 @@ impl Writer {
                     debug!(pbx = %event.pbx, id = %event.id, "repeat of a known event, dropped");
                 }
             }
+            waiting.extend(batch.done.map(|done| (done, stored.len() - before)));
         }
         if !stored.is_empty() {
             // No receiver means that no sink runs; they will read the file.
             let _ = self.commits.send(Arc::new(stored));
         }
-        for done in waiting {
+        for (done, new) in waiting {
             // Whoever asked may have been cancelled; the commit stands.
-            let _ = done.send(());
+            let _ = done.send(new);
+        }
+        if spans {
+            self.asked.send_modify(|n| *n += 1);
         }
     }
 
@@ -296,7 +320,7 @@ impl Writer {
             }
             let events = retried.iter().filter_map(|r| r.outcome.as_ref().ok().cloned()).collect();
             let settle = |r| Request { what: Control::Retried(r), done: None };
-            let mut batches = vec![Request { what: events, done: None }];
+            let mut batches = vec![Request { what: Handed { events, note: None }, done: None }];
             let mut requests = retried.into_iter().map(settle).collect();
             self.commit(&mut batches, &mut requests).await?;
         }
@@ -327,7 +351,9 @@ impl Writer {
             match self.settings.when_full {
                 // Not the sinks' fault: to pause would change nothing, ever.
                 WhenFull::Pause if self.cursors.all_have() >= self.next_seq - 1 => {
-                    self.paused = false;
+                    if std::mem::take(&mut self.paused) {
+                        self.resume().await?;
+                    }
                     if let Some(times) = self.overfull.note("kept things") {
                         error!(path = %self.path.display(), max_size = self.settings.max_size, times,
                             "quarantine and dead letters alone are over max_size: look at them, and drop what is not needed");
@@ -337,6 +363,8 @@ impl Writer {
                 WhenFull::Pause if self.paused || self.finishing => return Ok(()),
                 WhenFull::Pause => {
                     self.paused = true;
+                    self.paused_from(Clock::system().now_ms(), "the journal was full (when_full)")
+                        .await?;
                     warn!(path = %self.path.display(), max_size = self.settings.max_size,
                         "journal is full of undelivered events: reading from the PBXs pauses until sinks have caught up");
                     return Ok(());
@@ -351,17 +379,36 @@ impl Writer {
                 }
             }
         }
-        if self.paused {
-            self.paused = false;
+        if std::mem::take(&mut self.paused) {
+            self.resume().await?;
             info!(path = %self.path.display(), "journal has room again, reading from the PBXs goes on");
         }
         Ok(())
     }
 
+    /// Reading from the PBXs pauses: what they say from `since_ms` on may be lost.
+    async fn paused_from(&mut self, since_ms: i64, why: &str) -> Result<(), JournalError> {
+        self.until_there_is_room(|db| gaps::pause(db, why, since_ms)).await
+    }
+
+    /// Reading goes on.
+    async fn resume(&mut self) -> Result<(), JournalError> {
+        self.until_there_is_room(|db| gaps::end(db, Clock::system().now_ms())).await?;
+        self.asked.send_modify(|n| *n += 1);
+        Ok(())
+    }
+
     async fn delete(&mut self, up_to: u64, before_ms: i64) -> Result<usize, JournalError> {
+        self.until_there_is_room(|db| retention::delete_oldest(db, up_to, before_ms)).await
+    }
+
+    async fn until_there_is_room<T>(
+        &mut self,
+        write: impl Fn(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
         loop {
-            match retention::delete_oldest(&self.connection, up_to, before_ms) {
-                Ok(n) => return Ok(n),
+            match write(&self.connection) {
+                Ok(done) => return Ok(done),
                 Err(e) if is_full_disk(&e) => self.wait_for_room().await,
                 Err(e) => return Err(self.sqlite(e)),
             }
@@ -374,6 +421,7 @@ impl Writer {
 
     /// The disk is full: releases the ballast, deletes what everybody has, waits.
     async fn wait_for_room(&mut self) {
+        self.full_since.get_or_insert_with(|| Clock::system().now_ms());
         if let Some(times) = self.full_disk.note("disk full") {
             error!(path = %self.path.display(), times,
                 "disk full: the journal waits for room, nothing is lost; free space on this file system");

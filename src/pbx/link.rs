@@ -100,6 +100,11 @@ impl Link {
         self.reading
     }
 
+    /// Whether everything that was heard is on its way to the journal.
+    pub fn handed_over(&self) -> bool {
+        self.reading && self.events.is_empty()
+    }
+
     /// Sends a command.
     pub async fn send(&mut self, text: String) -> Result<(), LinkError> {
         self.write(Message::text(text)).await

@@ -11,6 +11,7 @@
 //! | [`link`] | an established connection: events to the journal, answers to the caller |
 //! | [`login`], [`subscribe`] | the commands and what their answers mean |
 //! | [`keepalive`] | whether the other end still lives |
+//! | [`listening`] | since when nobody listens, noted in the journal |
 //! | [`lockout`] | never more refused logins than the PBX forgives |
 //! | [`backoff`] | how long to wait before the next connect |
 //! | [`state`] | what others may know of a session |
@@ -20,6 +21,7 @@ pub mod connect;
 pub mod frames;
 pub mod keepalive;
 pub mod link;
+pub mod listening;
 pub mod lockout;
 pub mod login;
 pub mod session;

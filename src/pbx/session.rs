@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::connect::{self, ConnectError};
 use super::keepalive::{Due, Keepalive};
 use super::link::{Link, LinkError};
+use super::listening::Listening;
 use super::lockout::{Lockout, LockoutError, Permit, Wait};
 use super::state::{Phase, State};
 use super::subscribe::{ANSWER_WAIT, Subscriptions, answers_subscribe};
@@ -86,7 +87,7 @@ pub struct Ended {
 
 impl Session<'_> {
     /// Runs from connect to close.
-    pub async fn run(&self) -> Ended {
+    pub async fn run(&self, listening: &mut Listening) -> Ended {
         let mut ended = Ended { subscribed: None, error: None };
         self.phase(Phase::Connecting);
         let socket = tokio::select! {
@@ -97,13 +98,20 @@ impl Session<'_> {
             Ok(socket) => Link::new(socket, self.pbx.name.clone(), self.intake.clone()),
             Err(e) => return Ended { error: Some(e.into()), ..ended },
         };
-        let lived = self.live(&mut link, &mut ended.subscribed).await;
+        let lived = self.live(&mut link, listening, &mut ended.subscribed).await;
+        let heard = link.heard();
         // However it ended, what came before is as good as any: it goes to the journal.
         let closed = match &lived {
             Ok(()) | Err(SessionError::Refused { .. }) => link.close().await,
             Err(_) => link.flush().await,
         };
-        ended.error = lived.err().or_else(|| closed.err().map(SessionError::from));
+        let why = match &lived {
+            Ok(()) => "cdrd was stopped".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        let noted = listening.lost(heard, &why).await.map_err(LinkError::Stopped);
+        let lived = lived.and(closed.map_err(SessionError::from));
+        ended.error = lived.and(noted.map_err(SessionError::from)).err();
         ended
     }
 
@@ -111,6 +119,7 @@ impl Session<'_> {
     async fn live(
         &self,
         link: &mut Link,
+        listening: &mut Listening,
         subscribed: &mut Option<Instant>,
     ) -> Result<(), SessionError> {
         let mut topics = Subscriptions::new(&self.pbx.topics);
@@ -119,7 +128,8 @@ impl Session<'_> {
             () = self.stop.cancelled() => return Ok(()),
         }
         *subscribed = Some(Instant::now());
-        self.listen(link, &mut topics).await
+        listening.see(&topics).await.map_err(LinkError::Stopped)?;
+        self.listen(link, listening, &mut topics).await
     }
 
     /// Logs in and subscribes to every topic.
@@ -229,6 +239,7 @@ impl Session<'_> {
     async fn listen(
         &self,
         link: &mut Link,
+        listening: &mut Listening,
         topics: &mut Subscriptions,
     ) -> Result<(), SessionError> {
         let (interval, limit) = (self.pbx.ping_interval, self.pbx.ping_timeout);
@@ -237,16 +248,23 @@ impl Session<'_> {
             let retry = topics.retry_due();
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
-                answer = link.answer() => self.note_answer(topics, &answer?),
+                answer = link.answer() => {
+                    self.note_answer(topics, &answer?);
+                    listening.see(topics).await.map_err(LinkError::Stopped)?;
+                }
                 () = sleep_until(keepalive.due()) => {
                     match keepalive.check(Instant::now(), link.heard(), link.reading()) {
                         Due::Ping => link.ping().await?,
                         Due::Dead => return Err(SessionError::Silent(limit)),
+                        Due::Nothing if link.handed_over() => {
+                            listening.alive(link.heard()).await.map_err(LinkError::Stopped)?;
+                        }
                         Due::Nothing => {}
                     }
                 }
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
                     self.subscribe(link, topics).await?;
+                    listening.see(topics).await.map_err(LinkError::Stopped)?;
                 }
             }
         }

@@ -46,6 +46,11 @@ fn keys_12(topic: &str) -> &'static [&'static str] {
     }
 }
 
+/// Whether a topic brings CDRs: of one tenant, or of several.
+pub fn is_cdr_topic(name: &str) -> bool {
+    matches!(name, "cdr_events" | "global_cdr_events")
+}
+
 /// Whether an answer can be one to `subscribe`.
 pub fn answers_subscribe(answer: &Answer) -> bool {
     answer.command.as_deref().is_none_or(|command| command == "subscribe")
@@ -103,6 +108,17 @@ impl Subscriptions {
     /// Whether any topic is listened to, as far as one can know.
     pub fn any_accepted(&self) -> bool {
         self.topics.iter().any(|(_, s)| matches!(s, Standing::Accepted | Standing::Asked))
+    }
+
+    /// The first CDR topic that the PBX refused, with its words; `None` if all are
+    /// listened to, as far as one can know.
+    pub fn cdr_refusal(&self) -> Option<(&str, &str)> {
+        self.topics.iter().find_map(|(topic, standing)| match standing {
+            Standing::Refused(words, _) if is_cdr_topic(&topic.name) => {
+                Some((&*topic.name, &**words))
+            }
+            _ => None,
+        })
     }
 
     /// When a refused topic is to be asked for again.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::listening::Listening;
 use super::lockout::{Lockout, Wait};
 use super::session::{Ended, Session, SessionError};
 use super::state::{Phase, State};
@@ -47,12 +48,14 @@ impl Supervisor {
 
     /// Until the stop; fails only if the journal does.
     pub async fn run(mut self) -> Result<(), Stopped> {
+        let mut listening = Listening::new(&self.pbx, self.intake.clone());
+        listening.started(None).await?;
         while !self.stop.is_cancelled() {
             if let Some(wait) = self.blocked() {
                 self.wait_for_login(wait).await;
                 continue;
             }
-            let Ended { subscribed, error } = self.session().run().await;
+            let Ended { subscribed, error } = self.session().run(&mut listening).await;
             let Some(error) = error else { break };
             if error.journal_stopped() {
                 return Err(Stopped);

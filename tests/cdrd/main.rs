@@ -6,6 +6,7 @@
 //! | `faults` | is every event there exactly once after each fault of a PBX? |
 //! | `sessions` | logins, topics, dialects, TLS, several PBXs |
 //! | `lockout` | are there never more than five refused logins an hour? |
+//! | `gaps` | is every span in which nobody listened in the journal? |
 //! | `journal` | places, repeats, cursors, lag, retention, full, locked |
 //! | `conformance` | does every sink keep the contract? |
 //! | `http` | which answers confirm, retry, or make a dead letter |
@@ -23,6 +24,7 @@ mod conformance;
 mod crash;
 mod faults;
 mod formats;
+mod gaps;
 mod harness;
 mod http;
 mod independent;

@@ -132,7 +132,8 @@ pub fn words(endpoint: &Endpoint, error: reqwest::Error) -> String {
         cause = inner;
         unsent |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
         if wants_certificate(cause) {
-            advice = "; set tls.cert_file and tls.key_file to a certificate that the receiver accepts";
+            advice =
+                "; set tls.cert_file and tls.key_file to a certificate that the receiver accepts";
         }
     }
     if unsent {

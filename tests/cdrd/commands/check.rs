@@ -3,9 +3,7 @@
 use cdrd::simulator::Ending;
 use insta::assert_snapshot;
 
-use super::{
-    Receiver, config_file, config_text, listing, output, subscribed_daemon, write_config,
-};
+use super::{Receiver, config_file, config_text, listing, output, subscribed_daemon, write_config};
 use crate::harness::{Bench, PATIENCE};
 use crate::port::Port;
 
