@@ -113,7 +113,7 @@ impl Daemon {
                 DaemonError::Internal(format!("sink \"{}\" has no cursor", settings.name))
             })?;
             let drain_to = self.drain_to.subscribe();
-            let runner = Runner::new(settings, sink, &self.journal, cursor, drain_to)?;
+            let runner = Runner::new(settings, sink, &self.journal, cursor, drain_to);
             self.runners.spawn(runner.run());
         }
         Ok(())

@@ -63,7 +63,7 @@ pub async fn serve(
         let cursor = journal.cursor(&sink.name).context("a configured sink has a cursor")?;
         let open = sink.settings.open()?;
         let (_, never) = tokio::sync::watch::channel(None);
-        serving.spawn(Runner::new(sink, open, &journal, cursor, never)?.serve_requests());
+        serving.spawn(Runner::new(sink, open, &journal, cursor, never).serve_requests());
     }
     let served = tokio::select! {
         served = watch(&stop, total, left) => served,

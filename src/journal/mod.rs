@@ -47,7 +47,7 @@ use cursor::{Cursor, Cursors};
 use dead_letters::DeadLetter;
 use intake::Intake;
 use quarantine::Quarantined;
-use reader::Reader;
+use reader::{Reader, Reading};
 use refusals::LoginNote;
 use writer::WriterThread;
 
@@ -230,6 +230,11 @@ impl Journal {
     /// A reader with a connection of its own.
     pub fn reader(&self) -> Result<Reader, JournalError> {
         Reader::open(&self.path)
+    }
+
+    /// Reads beside the writer, off the async threads.
+    pub fn reading(&self) -> Reading {
+        Reading::of(&self.path)
     }
 
     /// The cursor of a sink that was registered when the journal was opened.

@@ -85,6 +85,38 @@ impl Reader {
     }
 }
 
+/// Reads a journal off the async threads, with a connection that is made when needed.
+pub struct Reading {
+    path: Arc<Path>,
+    reader: Option<Reader>,
+}
+
+impl Reading {
+    /// Of the journal at `path`, which need not be there yet.
+    pub fn of(path: &Path) -> Self {
+        Self { path: Arc::from(path), reader: None }
+    }
+
+    /// Runs a reading function.
+    pub async fn with<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce(&mut Reader) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (reader, path) = (self.reader.take(), Arc::clone(&self.path));
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut reader = match reader {
+                Some(reader) => reader,
+                None => Reader::open(&path)?,
+            };
+            let result = read(&mut reader);
+            Ok((reader, result))
+        });
+        let (reader, result) = reading.await.expect("reading the journal does not panic")?;
+        self.reader = Some(reader);
+        result
+    }
+}
+
 fn read_after(
     connection: &Connection,
     pbx: &mut Arc<str>,

@@ -22,7 +22,7 @@ use crate::config;
 use crate::event::Stored;
 use crate::journal::cursor::Cursor;
 use crate::journal::dead_letters::DeadLetter;
-use crate::journal::reader::Reader;
+use crate::journal::reader::{Reader, Reading};
 use crate::journal::{Commit, Journal, JournalError, Stopped};
 use crate::repeat::Repeat;
 
@@ -55,7 +55,7 @@ pub struct Runner {
     cursor: Cursor,
     commits: broadcast::Receiver<Commit>,
     drain_to: DrainTo,
-    reader: Option<Reader>,
+    pub(super) reading: Reading,
     /// The last event that was taken up, whether the filter let it through or not.
     seq: u64,
     /// More may be in the file than memory has.
@@ -82,8 +82,8 @@ impl Runner {
         journal: &Journal,
         cursor: Cursor,
         drain_to: DrainTo,
-    ) -> Result<Self, JournalError> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             name: Arc::clone(&settings.name),
             filter: settings.filter.clone(),
             retry: sink.retry(),
@@ -93,11 +93,11 @@ impl Runner {
             cursor,
             commits: journal.commits(),
             drain_to,
-            reader: Some(journal.reader()?),
+            reading: journal.reading(),
             behind: true,
             failures: Repeat::default(),
             second: SecondChances::new(journal.asked()),
-        })
+        }
     }
 
     /// Delivers until told to end and everything up to there is delivered.
@@ -131,7 +131,7 @@ impl Runner {
             if self.behind {
                 let seq = self.seq;
                 let read = move |reader: &mut Reader| reader.after(seq, READ_EVENTS, READ_BYTES);
-                let events = self.with_reader(read).await?;
+                let events = self.reading.with(read).await?;
                 if !events.is_empty() {
                     return Ok(Step::Live { events: Arc::new(events), from: 0 });
                 }
@@ -176,24 +176,6 @@ impl Runner {
                 ControlFlow::Continue(())
             }
         }
-    }
-
-    /// Reads the journal's file, off the async threads.
-    pub(super) async fn with_reader<T: Send + 'static>(
-        &mut self,
-        read: impl FnOnce(&mut Reader) -> Result<T, JournalError> + Send + 'static,
-    ) -> Result<T, RunnerError> {
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => self.journal.reader()?,
-        };
-        let reading = tokio::task::spawn_blocking(move || {
-            let result = read(&mut reader);
-            (reader, result)
-        });
-        let (reader, result) = reading.await.expect("reading the journal does not panic");
-        self.reader = Some(reader);
-        Ok(result?)
     }
 
     /// Delivers events in order, however long it takes.

@@ -97,7 +97,7 @@ impl Runner {
                 None => Ok(replays::next(db, &name)?.map(Request::Replay)),
             })
         };
-        match self.with_reader(oldest).await? {
+        match self.reading.with(oldest).await? {
             None => self.second.rest(),
             Some(Request::DeadLetter(letter)) => self.retry_dead_letter(&letter).await?,
             Some(Request::Replay(replay)) => self.replay_piece(replay).await?,
@@ -117,7 +117,7 @@ impl Runner {
     async fn replay_piece(&mut self, replay: Replay) -> Result<(), RunnerError> {
         let from = replay.next_seq.saturating_sub(1);
         let read = move |reader: &mut Reader| reader.after(from, PIECE_EVENTS, PIECE_BYTES);
-        let mut piece = self.with_reader(read).await?;
+        let mut piece = self.reading.with(read).await?;
         piece.retain(|event| event.seq <= replay.last_seq);
         let Some(end) = piece.last().map(|event| event.seq + 1) else {
             // Retention was faster, or there was nothing.

@@ -1,0 +1,253 @@
+//! The backfill of one PBX, for ever: gaps that are over, comparisons that were asked
+//! for, and those that are due.
+//!
+//! What there is to do stands in the journal, so that a restart changes nothing. A
+//! failure is written down with the span, and the next try waits: for what passes by
+//! itself half a minute and more, for the operator an hour.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::sweep::{Books, SweepError, sweep};
+use super::window::together;
+use crate::clock::Clock;
+use crate::config::{Backfill, Pbx};
+use crate::journal::gaps::{self, Found, Kind, Listened, Progress, Span};
+use crate::journal::{Journal, JournalError, Stopped};
+use crate::pbx::lockout::Lockout;
+use crate::repeat::Repeat;
+use crate::rest::{Rest, RestError, Retry};
+
+/// The first comparison waits so long after a gap: what is just being pushed comes by
+/// itself, and tells more than REST does.
+const FIRST_PASS_MS: i64 = 2_000;
+/// The first wait after a failure that may pass by itself.
+const RETRY_FIRST: Duration = Duration::from_secs(30);
+/// The longest.
+const RETRY_LONGEST: Duration = Duration::from_secs(600);
+/// The wait for the operator.
+const RETRY_OPERATOR: Duration = Duration::from_secs(3600);
+
+/// Why a worker ends by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The backfill of one PBX.
+pub struct Worker {
+    settings: Backfill,
+    rest: Rest,
+    lockout: Lockout,
+    journal: Journal,
+    books: Books,
+    asked: watch::Receiver<u64>,
+    failures: Repeat,
+    failed_in_a_row: u32,
+}
+
+/// What to do next.
+enum Next {
+    /// Compare these, which one question serves.
+    Compare(Vec<Span>),
+    /// Nothing before then, in Unix milliseconds.
+    Wait(i64),
+}
+
+impl Worker {
+    /// Nothing happens before [`Worker::run`]. Reads the system's CA certificates.
+    pub fn new(
+        pbx: &Pbx,
+        settings: &Backfill,
+        journal: &Journal,
+        lockout: Lockout,
+    ) -> Result<Self, RestError> {
+        let rest = Rest::new(pbx, lockout.clone(), Clock::system())?;
+        let books = Books {
+            pbx: pbx.name.clone(),
+            journal: Some(journal.clone()),
+            reading: journal.reading(),
+            lookback: settings.lookback,
+            odd: HashSet::new(),
+        };
+        Ok(Self {
+            settings: settings.clone(),
+            rest,
+            lockout,
+            journal: journal.clone(),
+            books,
+            asked: journal.asked(),
+            failures: Repeat::default(),
+            failed_in_a_row: 0,
+        })
+    }
+
+    /// Until the stop; fails only if the journal does.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), WorkerError> {
+        let result = loop {
+            // Whatever is under way when the stop comes goes on where it was.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break Ok(()),
+                stepped = self.step() => match stepped {
+                    Ok(()) => {}
+                    Err(e) => break Err(e),
+                },
+            }
+        };
+        self.rest.close().await;
+        result
+    }
+
+    async fn step(&mut self) -> Result<(), WorkerError> {
+        match self.next().await? {
+            Next::Compare(spans) => self.compare(spans).await,
+            Next::Wait(until_ms) => {
+                let wait = until_ms.saturating_sub(Clock::system().now_ms());
+                let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => Ok(()),
+                    changed = self.asked.changed() => Ok(changed.map_err(|_| Stopped)?),
+                }
+            }
+        }
+    }
+
+    /// Gaps first, then what somebody waits for, then what is due.
+    async fn next(&mut self) -> Result<Next, WorkerError> {
+        self.asked.mark_unchanged();
+        let pbx = self.books.pbx.clone();
+        let (spans, listened) = self
+            .books
+            .reading
+            .with(move |reader| {
+                reader.ask(|db| Ok((gaps::to_compare(db, &pbx)?, gaps::listened(db, &pbx)?)))
+            })
+            .await?;
+        let now = Clock::system().now_ms();
+        let (due, later): (Vec<Span>, Vec<Span>) =
+            spans.into_iter().partition(|span| self.due_ms(span) <= now);
+        let waits = later.iter().map(|span| self.due_ms(span)).min().unwrap_or(i64::MAX);
+        let (mut wanted, others): (Vec<Span>, Vec<Span>) =
+            due.into_iter().partition(|span| span.kind == Kind::Gap);
+        if wanted.is_empty() {
+            let asked = others.iter().find(|span| span.kind == Kind::Asked);
+            wanted.extend(asked.or(others.first()).cloned());
+        }
+        if let Some(spans) = together(wanted, self.settings.lookback).into_iter().next() {
+            return Ok(Next::Compare(spans));
+        }
+        let Some(listened) = listened else { return Ok(Next::Wait(waits)) };
+        self.reconcile(listened, !later.is_empty(), waits, now).await
+    }
+
+    /// A gap is looked at for the first time a little after its end.
+    fn due_ms(&self, span: &Span) -> i64 {
+        let settle = i64::try_from(self.settings.settle.as_millis()).unwrap_or(i64::MAX);
+        match (span.kind, span.passes, span.end_ms) {
+            (Kind::Gap, 0, Some(end)) => span.due_ms.max(end + FIRST_PASS_MS.min(settle)),
+            _ => span.due_ms,
+        }
+    }
+
+    /// Begins a comparison of everything since the last one, if it is time.
+    async fn reconcile(
+        &mut self,
+        listened: Listened,
+        unfinished: bool,
+        waits: i64,
+        now: i64,
+    ) -> Result<Next, WorkerError> {
+        let every = i64::try_from(self.settings.reconcile_every.as_millis()).unwrap_or(i64::MAX);
+        // What is not finished comes first: it may find the same.
+        if every == 0 || unfinished {
+            return Ok(Next::Wait(waits));
+        }
+        let settle = i64::try_from(self.settings.settle.as_millis()).unwrap_or(i64::MAX);
+        let start = listened.reconciled_ms.unwrap_or(listened.first_ms);
+        let end = listened.open_since_ms.map_or(now, |open| open.min(now)) - settle;
+        if end - start < every {
+            return Ok(Next::Wait(waits.min(start.saturating_add(every).saturating_add(settle))));
+        }
+        let (pbx, kind) = (self.books.pbx.clone(), Kind::Reconcile);
+        self.journal.compared(Progress::Begun { pbx, kind, span: (start, end) }).await?;
+        Ok(Next::Wait(0))
+    }
+
+    async fn compare(&mut self, spans: Vec<Span>) -> Result<(), WorkerError> {
+        match sweep(&mut self.rest, &mut self.books, &spans).await {
+            Ok(found) => self.passed(spans, found).await,
+            Err(SweepError::Stopped(e)) => Err(e.into()),
+            Err(SweepError::Journal(e)) => Err(e.into()),
+            Err(SweepError::Rest(RestError::Stopped)) => Err(Stopped.into()),
+            Err(e) => self.failed(spans, e).await,
+        }
+    }
+
+    async fn passed(&mut self, spans: Vec<Span>, found: Found) -> Result<(), WorkerError> {
+        self.failed_in_a_row = 0;
+        self.failures.over();
+        let pbx = &self.books.pbx;
+        let settle = i64::try_from(self.settings.settle.as_millis()).unwrap_or(i64::MAX);
+        let again = Clock::system().now_ms().saturating_add(settle);
+        for span in spans {
+            let again_at_ms = (span.kind == Kind::Gap && span.passes == 0 && settle > 0)
+                .then_some(again);
+            self.journal.compared(Progress::Passed { n: span.n, again_at_ms }).await?;
+            let seconds = (span.end_ms.unwrap_or(span.start_ms) - span.start_ms) / 1000;
+            match (span.kind, again_at_ms) {
+                (Kind::Gap, None) => info!(%pbx, gap = span.n, seconds, "gap closed"),
+                (Kind::Reconcile, _) if found.added > 0 => {
+                    warn!(%pbx, missing = found.added, seconds, "calls were missing although cdrd listened; they were fetched over REST");
+                }
+                _ => {}
+            }
+        }
+        if found.added > 0 {
+            info!(%pbx, found = found.found, present = found.present, added = found.added, "backfilled");
+        }
+        Ok(())
+    }
+
+    async fn failed(&mut self, spans: Vec<Span>, error: SweepError) -> Result<(), WorkerError> {
+        let wait = self.wait_after(&error);
+        self.failed_in_a_row += 1;
+        let words = error.to_string();
+        if let Some(times) = self.failures.note(&words) {
+            warn!(pbx = %self.books.pbx, error = words, times, next_try_in = ?wait, "backfill failed");
+        }
+        let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        let again = Clock::system().now_ms().saturating_add(wait);
+        for span in spans {
+            // Whoever asked is told, and may ask again.
+            let again_at_ms = (span.kind != Kind::Asked).then_some(again);
+            let error = words.clone();
+            self.journal.compared(Progress::Failed { n: span.n, error, again_at_ms }).await?;
+        }
+        Ok(())
+    }
+
+    fn wait_after(&self, error: &SweepError) -> Duration {
+        let growing = RETRY_FIRST * 2_u32.saturating_pow(self.failed_in_a_row.min(8));
+        let growing = growing.min(RETRY_LONGEST);
+        match error {
+            SweepError::Rest(e) => match e.retry() {
+                Retry::Later(after) => growing.max(after.unwrap_or_default()),
+                Retry::Locked(wait) => self.lockout.duration(wait),
+                Retry::Operator | Retry::Never => RETRY_OPERATOR,
+            },
+            // Rows may have been late.
+            SweepError::Blind { .. } if self.failed_in_a_row == 0 => RETRY_FIRST,
+            _ => RETRY_OPERATOR,
+        }
+    }
+}
