@@ -12,11 +12,12 @@
 //! |---|---|
 //! | [`event`] | an event, its decoding and its stable id; knows nobody |
 //! | [`pbx`] | sessions with PBXs; knows `event` and the journal's intake |
+//! | [`rest`] | asks a PBX for calls over REST; knows `event` and the rule about refused logins |
 //! | [`journal`] | what is on disk; knows `event` |
 //! | [`sink`] | the ways out; knows `event` and the journal |
 //! | [`daemon`] | the wiring of all of these: start, supervision, drain |
 //! | [`record`] | the normal form of a CDR |
-//! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`] | what several of them need |
+//! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`], [`http_time`] | what several of them need |
 //! | [`simulator`] | a PBX to try against; knows none of the above |
 //! | [`cli`] | a file for each command |
 #![forbid(unsafe_code)]
@@ -27,10 +28,12 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod event;
+pub mod http_time;
 pub mod journal;
 pub mod pbx;
 pub mod record;
 pub mod repeat;
+pub mod rest;
 pub mod secret;
 pub mod simulator;
 pub mod sink;

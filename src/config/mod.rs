@@ -5,6 +5,7 @@
 //! told, is the business of the files beside this one.
 
 mod address;
+mod backfill;
 mod environment;
 mod error;
 mod journal;
@@ -84,6 +85,49 @@ pub struct Pbx {
     pub reconnect: Reconnect,
     /// Largest frame that is accepted, in bytes; larger ones are quarantined by their size.
     pub max_frame: usize,
+    /// How calls that nobody heard are fetched over REST; `None` if they are not.
+    pub backfill: Option<Backfill>,
+    /// Why not, where `backfill` is `None`.
+    pub no_backfill: Option<NoBackfill>,
+}
+
+/// Fetching calls over REST: `[pbx.NAME.backfill]`.
+#[derive(Debug, Clone)]
+pub struct Backfill {
+    /// Base URL of the REST interface.
+    pub url: reqwest::Url,
+    /// How long a call may last and still be found.
+    pub lookback: Duration,
+    /// When a second sweep follows the first.
+    pub settle: Duration,
+    /// How often REST is compared with the journal even with no gap; zero is never.
+    pub reconcile_every: Duration,
+    /// Requests within any minute, at most.
+    pub requests_per_minute: u32,
+    /// Who asks.
+    pub account: Account,
+}
+
+/// A user as REST knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The user name.
+    pub username: String,
+    /// The tenant's SIP domain; none for the system administrator.
+    pub domain: Option<String>,
+    /// The password.
+    pub password: Secret,
+}
+
+/// Why a PBX has no backfill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoBackfill {
+    /// Releases of this generation have no documented REST interface.
+    Dialect(Dialect),
+    /// The operator does not want it.
+    Disabled,
+    /// The login is an extension's, and REST wants a user name.
+    NoUserName,
 }
 
 /// The generation of the PBX's interface (protocol differences in login and subscribe).

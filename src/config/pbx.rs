@@ -8,13 +8,13 @@ use reqwest::Url;
 use super::nearest::nearest;
 use super::section::Section;
 use super::topics::{self, Resolved, SELECTORS, Selectors};
-use super::{Dialect, Pbx, Reconnect, Tls, Topic, address, login, tls};
+use super::{Dialect, Pbx, Reconnect, Tls, Topic, address, backfill, login, tls};
 
 const DIALECTS: &[(&str, Dialect)] =
     &[("22", Dialect::V22), ("16", Dialect::V16), ("12", Dialect::V12)];
 
 /// Keys of the contract that this version cannot serve.
-const NOT_YET: &[&str] = &["backfill", "webhook"];
+const NOT_YET: &[&str] = &["webhook"];
 
 /// Bounds of the waits and limits of a connection; tests go down to milliseconds.
 const SHORT: std::ops::RangeInclusive<Duration> =
@@ -29,6 +29,15 @@ pub(super) fn read(name: &str, section: &mut Section) -> Pbx {
     let selectors = SELECTORS.map(|(key, _)| (key, section.strings(key).unwrap_or_default()));
     let topics = read_topics(section, dialect, &selectors);
     let [tenants, extensions, queues] = selectors.map(|(_, values)| values);
+    let login =
+        section.required_table("login", login::EXAMPLE, |login| login::read(login, known_dialect));
+    let around = backfill::Around {
+        dialect,
+        url: &url,
+        login: &login,
+        login_is_faulty: section.is_faulty("login"),
+    };
+    let backfill = section.table("backfill", |section| backfill::read(section, &around));
     Pbx {
         name: Arc::from(name),
         dialect,
@@ -36,8 +45,9 @@ pub(super) fn read(name: &str, section: &mut Section) -> Pbx {
         tenants,
         extensions,
         queues,
-        login: section
-            .required_table("login", login::EXAMPLE, |login| login::read(login, known_dialect)),
+        login,
+        no_backfill: backfill.as_ref().err().copied(),
+        backfill: backfill.ok(),
         tls: read_tls(section, &url),
         url,
         connect_timeout: section.duration("connect_timeout", Duration::from_secs(10), SHORT),

@@ -10,19 +10,17 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
 
 use super::target::Endpoint;
+use crate::http_time::retry_after;
 use crate::sink::Failure;
 
 /// Bytes of an answer that are read, so that its connection can serve again.
 const ANSWER_READ: usize = 64 * 1024;
 /// How long that may take, however long the request may: the status has decided.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
-/// The longest pause that a receiver's `Retry-After` can ask for.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// What became of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,19 +84,6 @@ fn advice(status: StatusCode) -> &'static str {
         413 => "; the receiver takes no request of this size",
         _ => "",
     }
-}
-
-/// `Retry-After`, as seconds or as a date (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            u64::try_from(date.as_second() - Timestamp::now().as_second()).unwrap_or(0)
-        }
-    };
-    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 
 /// Reads a little of the body, so that the connection can be used again. What it
@@ -170,26 +155,7 @@ fn wants_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
-
     use super::*;
-
-    fn headers(value: &str) -> HeaderMap {
-        [(RETRY_AFTER, HeaderValue::from_str(value).unwrap())].into_iter().collect()
-    }
-
-    #[test]
-    fn retry_after_is_read_in_both_forms_and_bounded() {
-        assert_eq!(retry_after(&headers("7")), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after(&headers("99999999")), Some(LONGEST_RETRY_AFTER));
-        assert_eq!(retry_after(&headers("Sun, 06 Nov 1994 08:49:37 GMT")), Some(Duration::ZERO));
-        let soon = Timestamp::now() + Duration::from_secs(100);
-        let date = soon.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        let wait = retry_after(&headers(&date)).unwrap();
-        assert!((98..=100).contains(&wait.as_secs()), "{wait:?}");
-        assert_eq!(retry_after(&headers("soon")), None);
-        assert_eq!(retry_after(&HeaderMap::new()), None);
-    }
 
     #[test]
     fn only_a_plain_500_makes_an_event_suspicious() {
