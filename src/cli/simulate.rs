@@ -172,7 +172,6 @@ impl FaultArgs {
             event_before_answer: self.event_before_answer,
             refuse_topics: self.refuse_topic.iter().map(refusal).collect(),
             drop_after_login: self.drop_after_login,
-            silent_door: false,
             close_after: self.close_after,
             reset_after: self.reset_after,
             silent_after: self.silent_after,
@@ -180,6 +179,7 @@ impl FaultArgs {
             non_utf8_every: self.non_utf8_every,
             oversize_every: self.oversize_every,
             fragment: self.fragment,
+            ..Faults::default()
         }
     }
 }

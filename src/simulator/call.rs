@@ -135,6 +135,8 @@ pub struct Call {
     pub user_data: Option<String>,
     /// Start in Unix seconds.
     pub started: i64,
+    /// Thousandths after every full second of this call, which REST alone shows.
+    pub millis: u16,
     /// Seconds from start to end.
     pub length: u32,
     /// Why it ended.
@@ -174,6 +176,18 @@ pub enum Moment {
 }
 
 impl Call {
+    /// End in Unix seconds.
+    pub fn ended(&self) -> i64 {
+        self.started + i64::from(self.length)
+    }
+
+    /// The number of whoever has a part in it.
+    pub fn concerns(&self, number: &str) -> bool {
+        let parties = [&self.caller, &self.callee, &self.dialled];
+        let mut parties = parties.into_iter().chain(self.targets.iter().map(|target| &target.to));
+        parties.any(|party| party.number == number)
+    }
+
     /// First ringing of any target.
     pub fn rang(&self) -> Option<u32> {
         self.targets.iter().filter_map(|t| t.rang).min()

@@ -226,6 +226,9 @@ impl Connection {
             session_id: event.and_then(|event| event.session_id.clone()),
             confirmed: false,
         };
+        if let (Some("call_cdr"), Some(session)) = (frame.event_type, &frame.session_id) {
+            self.hub.archive().note_pushed(session);
+        }
         self.hub.ledger().push(frame, self.hub.options.record);
     }
 

@@ -11,6 +11,15 @@ use super::listener::Door;
 /// How long connections may take to do what they are ordered.
 const OBEY_LIMIT: Duration = Duration::from_secs(10);
 
+/// What new connections meet while the PBX is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DownDoor {
+    /// TCP refuses.
+    Refuses,
+    /// TCP accepts and ends at once.
+    Slams,
+}
+
 impl Simulator {
     /// Changes any faults at once; those below are the common ones.
     pub fn set_faults(&self, change: impl FnOnce(&mut Faults)) {
@@ -104,6 +113,35 @@ impl Simulator {
             *door = Some(opened);
         }
         Ok(())
+    }
+
+    /// The PBX goes down: every connection of WSI and REST drops, REST's tokens are
+    /// forgotten, and new connections meet what `door` says. Calls go on, and only
+    /// REST will tell of them. Returns once all that is so.
+    pub async fn go_down(&self, door: DownDoor) {
+        match door {
+            DownDoor::Refuses => self.stop_listening().await,
+            DownDoor::Slams => self.set_faults(|faults| faults.slammed_door = true),
+        }
+        self.hub.cut_rest();
+        self.hub.rest().tokens.clear();
+        self.drop_all().await;
+    }
+
+    /// The PBX is up again, on the same address.
+    pub async fn come_up(&self) -> io::Result<()> {
+        self.set_faults(|faults| faults.slammed_door = false);
+        self.listen_again().await
+    }
+
+    /// Ends every connection of the REST side.
+    pub fn cut_rest(&self) {
+        self.hub.cut_rest();
+    }
+
+    /// Makes every REST token worthless: the next request is answered 401.
+    pub fn revoke_rest_tokens(&self) {
+        self.hub.rest().tokens.clear();
     }
 
     async fn order_all(&self, order: &Order) {

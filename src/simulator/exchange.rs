@@ -11,16 +11,17 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::call::{Call, Moment};
-use super::flows::{self, BAG, Flow, LONGEST};
+use super::flows::{self, BAG, Flow};
 
 /// How virtual time becomes the time that events show.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Anchor {
     /// Virtual zero is this Unix second.
     Opened(i64),
-    /// Every call's record shows an end at the wall clock's now, while a call
-    /// takes its length divided by this many real seconds. So no time lies in
-    /// the future, however fast the office runs.
+    /// Every call's record shows the wall clock's second at which it is due, while
+    /// a call takes its length divided by this many real seconds. So no time lies
+    /// in the future, however fast the office runs, and a call that REST says
+    /// ended at a moment was pushed at that moment.
     EndsNow(f64),
 }
 
@@ -91,14 +92,6 @@ impl Exchange {
         self.next_call = self.next_call.max(self.now);
     }
 
-    /// Moves the office so that the next `calls` calls have all ended by `wall_ms`.
-    pub fn anchor_before(&mut self, wall_ms: i64, calls: u64) {
-        let begin = self.next_call.max(self.now) as i64;
-        // No gap is longer than one and a half times the mean.
-        let span = calls as i64 * self.gap_ms as i64 * 3 / 2 + i64::from(LONGEST) * 1000;
-        self.anchor = Anchor::Opened((wall_ms - span - begin) / 1000);
-    }
-
     /// When the next moment is due, in virtual milliseconds; `None` when all is said.
     pub fn due_at(&self) -> Option<u64> {
         let call = (self.to_begin > 0).then_some(self.next_call);
@@ -125,7 +118,7 @@ impl Exchange {
             Anchor::Opened(second) => second,
             Anchor::EndsNow(_) => wall_ms / 1000,
         };
-        call.started = end - i64::from(call.length);
+        end_at(&mut call, end * 1000 + wall_ms.rem_euclid(1000));
         self.number(&mut call, wall_ms);
         self.to_begin = self.to_begin.saturating_sub(1);
         self.enter(call, |_| 0);
@@ -164,13 +157,46 @@ impl Exchange {
     }
 
     fn place(&self, call: &mut Call, wall_ms: i64) {
-        call.started = match self.anchor {
-            Anchor::Opened(second) => second + (self.next_call / 1000) as i64,
+        match self.anchor {
+            Anchor::Opened(second) => call.started = second + (self.next_call / 1000) as i64,
             Anchor::EndsNow(speed) => {
-                let real = (f64::from(call.length) / speed) as i64;
-                wall_ms / 1000 + real - i64::from(call.length)
+                let real = (f64::from(call.length) * 1000.0 / speed) as i64;
+                end_at(call, wall_ms + real);
             }
+        }
+    }
+
+    /// A call that lasted from one moment to another in the past, in Unix
+    /// milliseconds. Its ids are those of its start, as on a PBX.
+    pub fn past_call(&mut self, started_ms: i64, ended_ms: i64) -> Call {
+        let seconds = (ended_ms.div_euclid(1000) - started_ms.div_euclid(1000)).max(0);
+        let mut call = flows::compose_lasting(seconds as u32, &mut self.rng);
+        end_at(&mut call, ended_ms);
+        self.number_by_start(&mut call);
+        call
+    }
+
+    /// Calls of every kind whose ends are spread evenly over a span in the past,
+    /// both ends of it in Unix milliseconds.
+    pub fn past_calls(&mut self, calls: u64, from_ms: i64, until_ms: i64) -> Vec<Call> {
+        let span = i128::from((until_ms - from_ms).max(0));
+        let end = |index: u64| from_ms + (span * i128::from(index) / i128::from(calls)) as i64;
+        let one = |index| {
+            let flow = self.draw_flow();
+            let mut call = flows::compose(flow, &mut self.rng);
+            end_at(&mut call, end(index));
+            self.number_by_start(&mut call);
+            call
         };
+        (0..calls).map(one).collect()
+    }
+
+    fn number_by_start(&mut self, call: &mut Call) {
+        let millis = call.started * 1000 + i64::from(call.millis) - ID_EPOCH_MS;
+        // Two that start in the same thousandth are told apart by chance: 22 bits.
+        call.session_id =
+            ((millis.max(1) as u64) << ID_LOW_BITS) + self.rng.u64(..1 << ID_LOW_BITS);
+        call.cdr_id = call.session_id + self.rng.u64(1..500);
     }
 
     /// Ids rise from call to call and never repeat, like the PBX's: milliseconds
@@ -183,6 +209,9 @@ impl Exchange {
         call.session_id = fresh.max(self.last_id + step);
         call.cdr_id = call.session_id + self.rng.u64(1..500);
         self.last_id = call.cdr_id;
+        if self.ids_from_shown {
+            call.millis = (call.session_id % 1000) as u16;
+        }
     }
 
     fn enter(&mut self, call: Call, due: impl Fn(u32) -> u64) {
@@ -206,4 +235,9 @@ impl Exchange {
         let shown = call.started + i64::from(offset);
         Due { at, call, moment, shown }
     }
+}
+
+fn end_at(call: &mut Call, ended_ms: i64) {
+    call.started = ended_ms.div_euclid(1000) - i64::from(call.length);
+    call.millis = ended_ms.rem_euclid(1000) as u16;
 }

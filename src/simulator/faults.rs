@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use super::rest::RestFaults;
+
 /// How often a topic is refused, and in which words.
 #[derive(Debug, Clone)]
 pub struct TopicRefusal {
@@ -31,6 +33,13 @@ pub struct Faults {
     pub drop_after_login: u32,
     /// New connections are accepted by TCP and then met with silence.
     pub silent_door: bool,
+    /// New connections are accepted by TCP and then dropped.
+    pub slammed_door: bool,
+    /// The PBX's clock is so many seconds ahead of the wall's: every time that it
+    /// names, in WSI and in REST, is off by as much.
+    pub clock_off: i64,
+    /// Faults of the REST side.
+    pub rest: RestFaults,
     /// Close each connection with the code after so many events.
     pub close_after: Option<(u64, u16)>,
     /// Reset each connection after so many events.

@@ -7,8 +7,7 @@ use fastrand::Rng;
 use super::call::{Call, CallType, Direction, EndReason, Finish, Target, Waiting};
 use super::office::{self, Party, QUEUES, TRUNKS, Trunk};
 
-/// No call is longer than this, in seconds; calls that must have ended by now
-/// are started so much earlier.
+/// No call that comes by itself is longer than this, in seconds.
 pub const LONGEST: u32 = 360;
 
 /// The kinds of calls.
@@ -75,6 +74,18 @@ pub fn compose(flow: Flow, rng: &mut Rng) -> Call {
     call
 }
 
+/// An answered call between colleagues of exactly so many seconds, however few.
+pub fn compose_lasting(seconds: u32, rng: &mut Rng) -> Call {
+    let mut call = compose(Flow::Internal, rng);
+    for target in &mut call.targets {
+        target.answered = target.answered.map(|at| at.min(seconds / 2));
+        target.rang = target.rang.map(|at| at.min(seconds / 2));
+        target.ended = seconds;
+    }
+    call.length = seconds;
+    call
+}
+
 fn blank(flow: Flow, direction: Direction, caller: Party, callee: Party) -> Call {
     Call {
         flow,
@@ -90,6 +101,7 @@ fn blank(flow: Flow, direction: Direction, caller: Party, callee: Party) -> Call
         outbound_caller_id: None,
         user_data: None,
         started: 0,
+        millis: 0,
         length: 0,
         end_reason: EndReason::None,
         status_code: 0,

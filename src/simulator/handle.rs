@@ -1,6 +1,7 @@
 //! The handle on a running simulator: start, push, stop.
 //!
-//! Its faults are in [`super::controls`], what it has seen in [`super::witness`].
+//! Its faults are in [`super::controls`], calls with times of their own in
+//! [`super::past`], what it has seen in [`super::witness`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::call::Moment;
 use super::faults;
-use super::hub::{Hub, Job, wall_ms};
+use super::hub::{Hub, Job};
 use super::listener::{Door, Reception};
 use super::notice::Narrator;
 use super::options::Options;
@@ -56,7 +57,7 @@ pub struct Simulator {
     address: SocketAddr,
     identity: Option<Identity>,
     /// One pusher of calls at a time, so that "the events of n calls" are its own.
-    pushing: Mutex<()>,
+    pub(super) pushing: Mutex<()>,
 }
 
 impl Simulator {
@@ -106,6 +107,12 @@ impl Simulator {
         format!("{scheme}://{}/wsi", self.address)
     }
 
+    /// The base URL of its REST side.
+    pub fn rest_url(&self) -> String {
+        let scheme = if self.identity.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/api", self.address)
+    }
+
     /// Its certificate, if it has TLS.
     pub fn certificate_pem(&self) -> Option<&str> {
         self.identity.as_ref().map(|identity| identity.pem.as_str())
@@ -120,13 +127,15 @@ impl Simulator {
     /// Makes `calls` calls and pushes all their events to the connections that are
     /// subscribed to them, as fast as these read. Returns once all is on the wire,
     /// with the calls' session ids in the order of their records. Without a
-    /// listener the calls are made all the same, as on a PBX.
+    /// listener the calls are made all the same, as on a PBX. Each ends at the
+    /// moment of its push, unless `Options::start_time` fixes the times.
     pub async fn push_calls(&self, calls: u64) -> Vec<String> {
         let _alone = self.pushing.lock().await;
-        self.admit(calls);
+        self.hub.exchange().admit(calls);
         let mut sessions = Vec::new();
         loop {
-            let due = self.hub.exchange().next_due(wall_ms());
+            let now = self.hub.now_ms();
+            let due = self.hub.exchange().next_due(now);
             let Some(due) = due else { break };
             self.hub.push_due(&due).await;
             if due.moment == Moment::Record {
@@ -135,14 +144,6 @@ impl Simulator {
         }
         self.hub.flush().await;
         sessions
-    }
-
-    fn admit(&self, calls: u64) {
-        let mut exchange = self.hub.exchange();
-        exchange.admit(calls);
-        if self.hub.options.start_time.is_none() {
-            exchange.anchor_before(wall_ms(), calls);
-        }
     }
 
     /// Pushes a text frame to every subscribed connection; returns once it is on the wire.

@@ -1,10 +1,10 @@
 //! The HTTP request that every connection opens with, and where its path leads.
 //!
-//! WSI is one path on this port; a REST side can be added as another [`Route`].
+//! WSI is one path on this port, and of a 22.x PBX everything below `/api` is REST.
 
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -23,6 +23,8 @@ pub struct Head {
     pub target: String,
     /// Names in lower case, and values.
     pub headers: Vec<(String, String)>,
+    /// The same as bytes, for whoever reads it again.
+    pub raw: Bytes,
 }
 
 /// Where a request leads.
@@ -30,6 +32,8 @@ pub struct Head {
 pub enum Route {
     /// The WebSocket interface; the accept key answers the client's.
     Wsi(String),
+    /// The REST side.
+    Rest,
     /// WSI's path, but no WebSocket upgrade.
     NoUpgrade,
     /// Nowhere.
@@ -45,7 +49,7 @@ impl Head {
         loop {
             if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 let head = buffer.split_to(end + 4);
-                return Self::parse(&head).ok_or_else(|| io::ErrorKind::InvalidData.into());
+                return Self::parse(head.freeze()).ok_or_else(|| io::ErrorKind::InvalidData.into());
             }
             if buffer.len() > LONGEST_HEAD || stream.read_buf(buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -53,8 +57,8 @@ impl Head {
         }
     }
 
-    fn parse(head: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(head).ok()?;
+    fn parse(raw: Bytes) -> Option<Self> {
+        let text = std::str::from_utf8(&raw).ok()?;
         let mut lines = text.trim_end().split("\r\n");
         let mut request = lines.next()?.split(' ');
         let header = |line: &str| {
@@ -65,6 +69,7 @@ impl Head {
             method: request.next()?.into(),
             target: request.next()?.into(),
             headers: lines.map(header).collect::<Option<_>>()?,
+            raw: raw.clone(),
         })
     }
 
@@ -79,8 +84,12 @@ impl Head {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// Where this leads: `/wsi`, and for 12 and 16, whose URL has no path, `/`.
+    /// Where this leads: `/wsi`, and for 12 and 16, whose URL has no path, `/`. REST
+    /// came with 22.
     pub fn route(&self, dialect: Dialect) -> Route {
+        if dialect == Dialect::V22 && (self.path() == "/api" || self.path().starts_with("/api/")) {
+            return Route::Rest;
+        }
         let wsi = match self.path() {
             "/wsi" => true,
             "/" => dialect != Dialect::V22,

@@ -1,7 +1,7 @@
 //! What all parts of one simulator share: lines to the connections, the ledger,
 //! the faults, the switchboard, and a signal for whoever waits for a change.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +10,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::call::{Call, Moment};
+use super::archive::Archive;
+use super::call::Moment;
 use super::events::{self, Event, Family};
 use super::exchange::{Due, Exchange};
 use super::faults::Faults;
@@ -19,11 +20,9 @@ use super::notice::{Narrator, Notice};
 use super::options::Options;
 use super::patience::within;
 use super::presence;
+use super::rest;
 use super::spelling::Spelling;
 use super::topics::Subscriptions;
-
-/// Ended calls that are kept: some days of an office.
-const ARCHIVE: usize = 100_000;
 
 /// Something to write to one connection, in order.
 #[derive(Debug)]
@@ -75,7 +74,9 @@ pub struct Hub {
     exchange: Mutex<Exchange>,
     changed: watch::Sender<()>,
     calls_finished: AtomicBool,
-    finished: Mutex<VecDeque<Arc<Call>>>,
+    archive: Mutex<Archive>,
+    rest: Mutex<rest::State>,
+    rest_cuts: watch::Sender<()>,
     narrator: Option<Narrator>,
 }
 
@@ -91,7 +92,9 @@ impl Hub {
             exchange: Mutex::new(exchange),
             changed: watch::Sender::new(()),
             calls_finished: AtomicBool::new(false),
-            finished: Mutex::default(),
+            archive: Mutex::default(),
+            rest: Mutex::default(),
+            rest_cuts: watch::Sender::new(()),
             narrator,
         }
     }
@@ -121,18 +124,30 @@ impl Hub {
         Spelling { release: self.options.spelling() }
     }
 
-    /// Keeps a call that has ended; the oldest make room.
-    pub fn archive(&self, call: &Arc<Call>) {
-        let mut finished = guard(&self.finished);
-        if finished.len() == ARCHIVE {
-            finished.pop_front();
-        }
-        finished.push_back(Arc::clone(call));
+    /// The calls that have ended.
+    pub fn archive(&self) -> MutexGuard<'_, Archive> {
+        guard(&self.archive)
     }
 
-    /// The calls that have ended, oldest first.
-    pub fn finished_calls(&self) -> Vec<Arc<Call>> {
-        guard(&self.finished).iter().cloned().collect()
+    /// The REST side's tokens and counts.
+    pub fn rest(&self) -> MutexGuard<'_, rest::State> {
+        guard(&self.rest)
+    }
+
+    /// Wakes at the next [`Hub::cut_rest`].
+    pub fn rest_cuts(&self) -> watch::Receiver<()> {
+        self.rest_cuts.subscribe()
+    }
+
+    /// Ends every connection of the REST side.
+    pub fn cut_rest(&self) {
+        self.rest_cuts.send_replace(());
+    }
+
+    /// The PBX's clock in Unix milliseconds: the one on the wall, unless a fault
+    /// has put it wrong.
+    pub fn now_ms(&self) -> i64 {
+        wall_ms() + self.faults().clock_off * 1000
     }
 
     /// Tells the watcher.
@@ -206,7 +221,8 @@ impl Hub {
         // With nobody to push to there is no other await: let others run too.
         tokio::task::consume_budget().await;
         if due.moment == Moment::Record {
-            self.archive(&due.call);
+            self.archive().file(Arc::clone(&due.call));
+            self.touch();
         }
         let spelling = self.spelling();
         if self.hears(Family::Cdr)
@@ -265,7 +281,7 @@ impl Hub {
 }
 
 /// The clock on the wall in Unix milliseconds.
-pub fn wall_ms() -> i64 {
+fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as i64)
 }

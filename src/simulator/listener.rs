@@ -1,4 +1,5 @@
-//! The door: accepts TCP, TLS and the HTTP request, and leads WSI to a connection.
+//! The door: accepts TCP, TLS and the HTTP request, and leads WSI to a connection,
+//! everything below `/api` to the REST side.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +18,8 @@ use super::http::{self, Head, Route};
 use super::hub::Hub;
 use super::notice::Notice;
 use super::patience::within;
-use super::wire::Wire;
+use super::rest;
+use super::wire::{Rewound, Wire};
 
 /// How long a client may take for TLS and its request.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
@@ -33,6 +35,16 @@ pub struct Reception {
     pub tls: Option<TlsAcceptor>,
     /// Owns the connections' tasks.
     pub tasks: TaskTracker,
+}
+
+/// Where a new connection's first request led.
+enum Opened {
+    /// To WSI.
+    Wsi(Box<Connection>),
+    /// To REST, with that request still to be read.
+    Rest(Rewound),
+    /// Nowhere.
+    Nothing,
 }
 
 /// A listening socket and the task that accepts from it.
@@ -84,19 +96,23 @@ impl Reception {
             hub.stop.cancelled().await;
             return;
         }
+        if hub.faults().slammed_door {
+            return;
+        }
         let opened = tokio::select! {
             () = hub.stop.cancelled() => return,
             opened = within(OPENING_LIMIT, self.open(tcp)) => opened,
         };
         match opened {
-            Some(Ok(Some(connection))) => connection.run().await,
-            Some(Ok(None)) => {}
+            Some(Ok(Opened::Wsi(connection))) => connection.run().await,
+            Some(Ok(Opened::Rest(stream))) => rest::serve(hub, stream).await,
+            Some(Ok(Opened::Nothing)) => {}
             Some(Err(error)) => hub.tell(Notice::Failed(error.to_string())),
             None => hub.tell(Notice::Failed("no request in time".into())),
         }
     }
 
-    async fn open(self, tcp: TcpStream) -> io::Result<Option<Connection>> {
+    async fn open(self, tcp: TcpStream) -> io::Result<Opened> {
         tcp.set_nodelay(true)?;
         let mut wire = match &self.tls {
             Some(acceptor) => Wire::Tls(Box::new(acceptor.accept(tcp).await?)),
@@ -107,8 +123,10 @@ impl Reception {
         match head.route(self.hub.options.dialect) {
             Route::Wsi(key) => {
                 http::switch(&mut wire, &key).await?;
-                return Ok(Some(Connection::new(self.hub, &head.target, wire, read)));
+                let connection = Connection::new(self.hub, &head.target, wire, read);
+                return Ok(Opened::Wsi(Box::new(connection)));
             }
+            Route::Rest => return Ok(Opened::Rest(Rewound::new(wire, &head.raw, &read))),
             Route::NoUpgrade => {
                 let status = "426 Upgrade Required";
                 http::refuse(&mut wire, status, "UPGRADE_REQUIRED", "Speak WebSocket.").await?;
@@ -118,6 +136,6 @@ impl Reception {
             }
         }
         self.hub.tell(Notice::Strayed(format!("{} {}", head.method, head.target)));
-        Ok(None)
+        Ok(Opened::Nothing)
     }
 }

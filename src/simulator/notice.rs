@@ -23,6 +23,9 @@ pub enum Notice {
     Strayed(String),
     /// A fault was put into effect on a connection.
     Fault(u64, String),
+    /// A request to the REST side was answered with this status. Its query, which
+    /// may hold numbers of callers, is left out.
+    Rest(String, u16),
     /// A connection ended.
     Ended(u64, Ending),
     /// The wanted number of calls has been made.
@@ -49,6 +52,7 @@ impl fmt::Display for Notice {
             Self::BadCommand(n, what) => write!(f, "#{n} bad command: {what}"),
             Self::Strayed(what) => write!(f, "no such path: {what}"),
             Self::Fault(n, what) => write!(f, "#{n} fault: {what}"),
+            Self::Rest(what, status) => write!(f, "{what}: {status}"),
             Self::Ended(n, ending) => write!(f, "#{n} {ending}"),
             Self::AllCallsMade(calls) => write!(f, "{calls} calls made, no more will come"),
             Self::Failed(why) => write!(f, "connection failed: {why}"),

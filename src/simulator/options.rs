@@ -97,7 +97,8 @@ pub enum Who {
 /// What a tenant user may see (column "who may" of the protocol page's topic table).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permissions {
-    /// Analytics: View Only. CDRs and queues.
+    /// Analytics: View Only. CDRs and queues; in REST the whole tenant's calls,
+    /// without it only the user's own.
     pub analytics: bool,
     /// Users: View Only, PhoneSystem: View Only. Extensions.
     pub users: bool,
@@ -110,8 +111,10 @@ pub struct Account {
     pub who: Who,
     /// Its password, compared as it is.
     pub password: String,
-    /// Two-factor login is on: WSI refuses the user.
+    /// Two-factor login is on: WSI refuses the user, REST gives no access token.
     pub two_factor: bool,
+    /// The user has to change the password before REST shows anything.
+    pub password_force_reset: bool,
     /// What it may subscribe to; an administrator's and a tenant's are not looked at.
     pub permissions: Permissions,
 }
@@ -150,6 +153,7 @@ impl Account {
             who,
             password: password.into(),
             two_factor: false,
+            password_force_reset: false,
             permissions: Permissions { analytics: true, users: true },
         }
     }
@@ -194,6 +198,8 @@ pub struct Options {
     pub rate: Rate,
     /// Office seconds in one real second; `None` suits the rate.
     pub speed: Option<f64>,
+    /// Calls begin at once and go on without a WSI subscription, at every rate.
+    pub unattended: bool,
     /// Stop making calls after so many (of those that `rate` makes).
     pub calls: Option<u64>,
     /// Send `status` as a string, which the protocol page allows for.
@@ -206,6 +212,8 @@ pub struct Options {
     pub stall_limit: Duration,
     /// Keep every pushed event for `Simulator::log`; off, only counts are kept.
     pub record: bool,
+    /// How long a token of the REST side is good for.
+    pub token_life: Duration,
     /// Faults in force from the start.
     pub faults: Faults,
 }
@@ -229,7 +237,9 @@ impl Default for Options {
             start_time: None,
             rate: Rate::Manual,
             speed: None,
+            unattended: false,
             calls: None,
+            token_life: Duration::from_secs(1800),
             status_as_string: false,
             extra_topics: Vec::new(),
             ping_every: Duration::from_secs(5),

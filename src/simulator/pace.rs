@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::exchange::{Anchor, Due, Exchange};
-use super::hub::{Hub, wall_ms};
+use super::hub::Hub;
 use super::notice::Notice;
 use super::options::Options;
 
@@ -90,7 +90,8 @@ pub fn exchange(options: &Options) -> Exchange {
 ///
 /// Nothing happens before the first subscription: a demo's calls are for its
 /// client. After that a timed office goes on whether anybody listens or not, as
-/// a PBX does; at full speed it waits for a listener.
+/// a PBX does; at full speed it waits for a listener. `Options::unattended` takes
+/// both waits away.
 pub async fn run(hub: Arc<Hub>) {
     let stop = hub.stop.clone();
     tokio::select! {
@@ -101,7 +102,9 @@ pub async fn run(hub: Arc<Hub>) {
 
 async fn work(hub: &Hub) {
     let calls = hub.options.calls.unwrap_or(u64::MAX);
-    listener(hub).await;
+    if !hub.options.unattended {
+        listener(hub).await;
+    }
     hub.exchange().admit(calls);
     match hub.options.rate {
         Rate::Manual => return,
@@ -119,7 +122,7 @@ async fn listener(hub: &Hub) {
 
 async fn at_full_speed(hub: &Hub) {
     while let Some(due) = next(hub) {
-        if hub.subscribed() == 0 {
+        if !hub.options.unattended && hub.subscribed() == 0 {
             listener(hub).await;
         }
         hub.push_due(&due).await;
@@ -128,7 +131,8 @@ async fn at_full_speed(hub: &Hub) {
 
 async fn in_time(hub: &Hub) {
     let (speed, begin) = (speed(&hub.options), Instant::now());
-    hub.exchange().open_with_short_call(wall_ms());
+    let now = hub.now_ms();
+    hub.exchange().open_with_short_call(now);
     loop {
         let Some(at) = hub.exchange().due_at() else {
             return;
@@ -141,5 +145,6 @@ async fn in_time(hub: &Hub) {
 }
 
 fn next(hub: &Hub) -> Option<Due> {
-    hub.exchange().next_due(wall_ms())
+    let now = hub.now_ms();
+    hub.exchange().next_due(now)
 }

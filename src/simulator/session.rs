@@ -3,6 +3,7 @@
 //! Turns a command into a [`Response`]; writing it is the connection's work.
 //! Shapes of answers are the protocol page's, 1.2 and 1.3.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::auth;
 use super::events::{self, Event};
-use super::hub::{Hub, wall_ms};
+use super::hub::Hub;
 use super::ledger::{Login, LoginResult, Subscribe};
 use super::notice::Notice;
 use super::object::Object;
@@ -175,8 +176,9 @@ impl Session {
         if !hub.faults().event_before_answer {
             return Vec::new();
         }
-        let due = hub.exchange().stray(wall_ms());
-        hub.archive(&due.call);
+        let now = hub.now_ms();
+        let due = hub.exchange().stray(now);
+        hub.archive().file(Arc::clone(&due.call));
         events::cdr_event(hub.spelling(), &due).into_iter().collect()
     }
 
@@ -197,7 +199,7 @@ impl Session {
 }
 
 fn initial_state(hub: &Hub, wishes: &[Wish]) -> Vec<Event> {
-    let now = wall_ms() / 1000;
+    let now = hub.now_ms() / 1000;
     let state = |wish: &Wish| match wish.family() {
         Some(family) => {
             let mut events = presence::initial_state(hub.spelling(), family, now);

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::archive::EndedCall;
 use super::call::Call;
 use super::handle::Simulator;
 use super::ledger::{ConnectionRecord, Login, Pushed, Subscribe, Tally};
+use super::rest::{RestLogin, RestRequest};
 
 impl Simulator {
     /// Every frame pushed, in order, with whether it is known to have been read.
@@ -16,7 +18,53 @@ impl Simulator {
     /// The calls that have ended so far, oldest first, whether or not anybody was
     /// listening: what the PBX itself would have on record. The last 100,000.
     pub fn finished_calls(&self) -> Vec<Arc<Call>> {
-        self.hub.finished_calls()
+        self.hub.archive().calls()
+    }
+
+    /// The same, as a complete record is compared with them; each tells whether its
+    /// own record was pushed.
+    pub fn ended_calls(&self) -> Vec<EndedCall> {
+        self.hub.archive().ended()
+    }
+
+    /// Those of them whose record was pushed to somebody.
+    pub fn calls_pushed_live(&self) -> Vec<EndedCall> {
+        let mut calls = self.ended_calls();
+        calls.retain(|call| call.pushed);
+        calls
+    }
+
+    /// Requests to the REST side so far, in order; the last 100,000.
+    pub fn rest_requests(&self) -> Vec<RestRequest> {
+        self.hub.rest().log.requests()
+    }
+
+    /// How many requests to a path of the REST side there were, below its base:
+    /// `/calllogs`, `/cdrs`, `/cdrs/{id}`, `/login/oauth/token`.
+    pub fn rest_count(&self, path: &str) -> u64 {
+        self.hub.rest().log.count(path)
+    }
+
+    /// Logins at the REST side so far, refused ones too; renewals are none.
+    pub fn rest_logins(&self) -> Vec<RestLogin> {
+        self.hub.rest().log.logins.clone()
+    }
+
+    /// REST tokens that are neither expired nor revoked.
+    pub fn rest_tokens_alive(&self) -> usize {
+        self.hub.rest().tokens.alive()
+    }
+
+    /// Waits until at least `count` requests to a path of the REST side were answered.
+    pub async fn wait_rest_count(&self, path: &str, count: u64, limit: Duration) -> bool {
+        let hub = &self.hub;
+        hub.wait_until(limit, || hub.rest().log.count(path) >= count).await
+    }
+
+    /// Waits until at least `count` calls have ended.
+    pub async fn wait_ended(&self, count: usize, limit: Duration) -> bool {
+        let hub = &self.hub;
+        hub.wait_until(limit, || hub.archive().count() >= count).await
     }
 
     /// Every login so far.

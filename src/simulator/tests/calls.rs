@@ -117,19 +117,41 @@ fn a_queue_call_rings_several_agents_and_one_answers() {
 }
 
 #[test]
-fn ended_calls_end_now_or_before_when_anchored_so() {
-    let wall_ms = OPENED * 1000;
-    let mut exchange = Exchange::new(1, 20.0, Anchor::EndsNow(f64::INFINITY), false);
-    exchange.admit(50);
-    while let Some(due) = exchange.next_due(wall_ms) {
-        assert!(due.shown <= OPENED);
+fn calls_end_at_the_moment_at_which_their_record_is_due() {
+    let opened_ms = OPENED * 1000 + 123;
+    for speed in [1.0, 20.0, 400.0, f64::INFINITY] {
+        let mut exchange = Exchange::new(1, 20.0, Anchor::EndsNow(speed), false);
+        exchange.admit(200);
+        while let Some(at) = exchange.due_at() {
+            let wall_ms = opened_ms + (at as f64 / speed) as i64;
+            let due = exchange.next_due(wall_ms).unwrap();
+            assert!(due.shown * 1000 <= wall_ms, "{due:?}");
+            if due.moment == Moment::Record {
+                let ended_ms = due.call.ended() * 1000 + i64::from(due.call.millis);
+                // Two roundings to a thousandth.
+                assert!((wall_ms - ended_ms).abs() <= 2, "{wall_ms} {ended_ms}");
+            }
+        }
     }
-    exchange.anchor_before(wall_ms, 100);
-    exchange.admit(100);
-    let mut last = 0;
-    while let Some(due) = exchange.next_due(wall_ms) {
-        assert!(due.shown <= OPENED);
-        last = last.max(due.shown);
+}
+
+#[test]
+fn calls_of_the_past_lie_where_they_are_wanted() {
+    let mut exchange = Exchange::new(1, 20.0, Anchor::EndsNow(1.0), false);
+    let now_ms = OPENED * 1000 + 7;
+    let calls = exchange.past_calls(1000, now_ms - 3_600_000, now_ms);
+    assert!(calls.is_sorted_by_key(|call| call.ended()));
+    assert_eq!(calls[0].ended(), OPENED - 3600);
+    assert!(calls.iter().all(|call| call.ended() <= OPENED));
+    let sessions: HashSet<_> = calls.iter().map(|call| call.session_id).collect();
+    assert_eq!(sessions.len(), 1000);
+    for (seconds, ago) in [(3 * 3600, 5), (1, 0), (0, 9), (12, 100)] {
+        let ended_ms = now_ms - ago * 1000;
+        let call = exchange.past_call(ended_ms - seconds * 1000, ended_ms);
+        assert_eq!((call.ended() - call.started, call.ended()), (seconds, OPENED - ago));
+        let mut times: Vec<_> = call.moments().into_iter().map(|(at, _)| at).collect();
+        assert!(times.is_sorted(), "{times:?}");
+        assert_eq!(times.pop(), Some(seconds as u32));
+        assert!(call.session_id > 1 << 53);
     }
-    assert!(OPENED - last < 3600);
 }

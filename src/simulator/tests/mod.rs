@@ -1,8 +1,12 @@
 //! Tests of the simulator: the calls by themselves, and the server with a plain
-//! WebSocket client on a real socket.
+//! WebSocket or HTTP client on a real socket.
 
 mod calls;
 mod client;
 mod faults;
+mod outages;
+mod rest;
+mod rest_client;
+mod rest_items;
 mod server;
 mod spelling;

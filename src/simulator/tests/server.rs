@@ -265,7 +265,9 @@ async fn paths_other_than_wsi_are_not_found() {
         assert!(Client::connect_to(&simulator, path).await.is_err());
     }
     let mut tcp = TcpStream::connect(simulator.addr()).await.unwrap();
-    tcp.write_all(b"POST /api/login HTTP/1.1\r\nHost: pbx\r\n\r\n").await.unwrap();
+    tcp.write_all(b"POST /api/login HTTP/1.1\r\nHost: pbx\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     tcp.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
