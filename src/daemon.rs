@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::backfill::worker::{Worker, WorkerError};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Pbx};
 use crate::journal::writer::WriterThread;
 use crate::journal::{Journal, JournalError, Stopped};
 use crate::pbx::lockout::{Lockout, Memory};
@@ -75,6 +76,7 @@ pub struct Daemon {
     journal: Journal,
     writer: WriterThread,
     supervisors: JoinSet<Result<(), Stopped>>,
+    backfills: JoinSet<Result<(), WorkerError>>,
     runners: JoinSet<Result<(), RunnerError>>,
     sessions: CancellationToken,
     drain_to: watch::Sender<Option<u64>>,
@@ -93,6 +95,7 @@ impl Daemon {
             journal,
             writer,
             supervisors: JoinSet::new(),
+            backfills: JoinSet::new(),
             runners: JoinSet::new(),
             sessions: CancellationToken::new(),
             drain_to,
@@ -128,8 +131,31 @@ impl Daemon {
             let supervisor = Supervisor::new(pbx.clone(), intake, lockout.clone(), stop);
             self.states.push((name, supervisor.state()));
             self.supervisors.spawn(supervisor.run());
+            self.start_backfill(pbx, &lockout);
         }
         Ok(())
+    }
+
+    /// Reads the system's CA certificates, which takes a while: not before others start.
+    fn start_backfill(&mut self, pbx: &Pbx, lockout: &Lockout) {
+        let Some(settings) = pbx.backfill.clone() else { return };
+        let (pbx, lockout) = (pbx.clone(), lockout.clone());
+        let (journal, stop) = (self.journal.clone(), self.sessions.clone());
+        self.backfills.spawn(async move {
+            let made = tokio::task::spawn_blocking({
+                let journal = journal.clone();
+                move || Worker::new(&pbx, &settings, &journal, lockout)
+            });
+            match made.await.expect("making a client does not panic") {
+                Ok(worker) => worker.run(stop).await,
+                Err(e) => {
+                    // Its gaps stay open, and say so.
+                    warn!(error = %e, "backfill cannot be set up");
+                    stop.cancelled().await;
+                    Ok(())
+                }
+            }
+        });
     }
 
     /// The journal, for whoever reads it beside the sinks.
@@ -149,6 +175,7 @@ impl Daemon {
             () = stop.now.cancelled() => None,
             result = self.writer.ended() => Some(journal_ended(result)),
             Some(ended) = self.supervisors.join_next() => self.session_ended(ended),
+            Some(ended) = self.backfills.join_next() => Some(backfill_ended(ended)),
             Some(ended) = self.runners.join_next() => Some(runner_ended(ended)),
         };
         match fault {
@@ -192,8 +219,13 @@ impl Daemon {
                     error!(error = %e, "a session panicked while it stopped");
                 }
             }
+            while let Some(ended) = self.backfills.join_next().await {
+                if let Err(e) = ended {
+                    error!(error = %e, "a backfill panicked while it stopped");
+                }
+            }
             // Events are committed in order: behind this one, all are.
-            self.journal.intake().events_durably(Vec::new()).await
+            self.journal.intake().events_durably(Vec::new()).await.map(drop)
         };
         let committed = tokio::select! {
             committed = closed => committed,
@@ -247,6 +279,15 @@ fn journal_ended(result: Result<(), JournalError>) -> DaemonError {
     match result {
         Err(e) => e.into(),
         Ok(()) => DaemonError::Internal("the journal ended by itself".to_owned()),
+    }
+}
+
+fn backfill_ended(ended: Result<Result<(), WorkerError>, JoinError>) -> DaemonError {
+    match ended {
+        Err(e) => DaemonError::Internal(format!("a backfill panicked: {e}")),
+        Ok(Err(WorkerError::Journal(e))) => e.into(),
+        Ok(Err(e)) => DaemonError::Internal(format!("a backfill stopped: {e}")),
+        Ok(Ok(())) => DaemonError::Internal("a backfill ended by itself".to_owned()),
     }
 }
 

@@ -14,6 +14,7 @@
 //! | [`pbx`] | sessions with PBXs; knows `event` and the journal's intake |
 //! | [`rest`] | asks a PBX for calls over REST; knows `event` and the rule about refused logins |
 //! | [`journal`] | what is on disk; knows `event` |
+//! | [`backfill`] | fetches what nobody heard; knows [`rest`], `event` and the journal |
 //! | [`sink`] | the ways out; knows `event` and the journal |
 //! | [`daemon`] | the wiring of all of these: start, supervision, drain |
 //! | [`record`] | the normal form of a CDR |
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod backfill;
 pub mod cli;
 pub mod clock;
 pub mod config;

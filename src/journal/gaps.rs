@@ -217,6 +217,11 @@ fn started(
          ON CONFLICT(name) DO UPDATE SET lost = 1, no_backfill = ?3",
         params![pbx, now_ms, no_backfill],
     )?;
+    // Whatever hindered a comparison may be mended by now.
+    connection.execute(
+        "UPDATE gap SET due_ms = 0, error = ?2 WHERE pbx = ?1 AND closed_ms IS NULL",
+        params![pbx, no_backfill],
+    )?;
     let (since_ms, why) = match known {
         None => (now_ms, "cdrd started for the first time"),
         Some((alive_ms, false)) => (alive_ms, "cdrd had ended without a stop"),

@@ -4,6 +4,7 @@
 //! backoff, which starts again only after a session that lasted. After a refused
 //! login the lockout rule alone decides.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -49,7 +50,8 @@ impl Supervisor {
     /// Until the stop; fails only if the journal does.
     pub async fn run(mut self) -> Result<(), Stopped> {
         let mut listening = Listening::new(&self.pbx, self.intake.clone());
-        listening.started(None).await?;
+        let no_backfill = self.pbx.no_backfill.map(|why| Arc::from(format!("no backfill: {why}")));
+        listening.started(no_backfill).await?;
         while !self.stop.is_cancelled() {
             if let Some(wait) = self.blocked() {
                 self.wait_for_login(wait).await;

@@ -75,11 +75,7 @@ impl Rest {
 
     /// The call with its targets, where the PBX tells them; otherwise as it was.
     pub async fn details(&mut self, call: &Call) -> Result<Call, RestError> {
-        let details = match &call.id {
-            Some(id) => self.session.details(id).await?,
-            None => None,
-        };
-        Ok(Call { details, ..call.clone() })
+        self.session.with_details(call).await
     }
 
     /// The PBX's clock minus ours, from the answer that bounds it best; `None` before

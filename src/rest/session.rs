@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
+use super::item::Call;
 use super::client::{self, Answer, Client, Tries};
 use super::error::RestError;
 use super::query::Question;
@@ -138,8 +139,17 @@ impl Session {
         })
     }
 
+    /// A call with its targets, where the PBX tells them; otherwise as it was.
+    pub(super) async fn with_details(&mut self, call: &Call) -> Result<Call, RestError> {
+        let details = match &call.id {
+            Some(id) => self.details(id).await?,
+            None => None,
+        };
+        Ok(Call { details, ..call.clone() })
+    }
+
     /// The targets of a call; `None` where the PBX does not tell.
-    pub(super) async fn details(&mut self, id: &str) -> Result<Option<Bytes>, RestError> {
+    async fn details(&mut self, id: &str) -> Result<Option<Bytes>, RestError> {
         if self.misses >= MISSES {
             return Ok(None);
         }

@@ -17,8 +17,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How long anything may take that should take milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// No backfill: what such tests lose on purpose shall stay lost.
+pub const NO_BACKFILL: &str = "backfill = { enabled = false }";
 /// Short waits, so that a test of reconnects takes no minutes.
 pub const QUICK: &str = r#"
+    backfill = { enabled = false }
     connect_timeout = "2s"
     ping_interval = "200ms"
     ping_timeout = "400ms"

@@ -6,6 +6,7 @@
 //! | `faults` | is every event there exactly once after each fault of a PBX? |
 //! | `sessions` | logins, topics, dialects, TLS, several PBXs |
 //! | `lockout` | are there never more than five refused logins an hour? |
+//! | `backfill` | is what nobody heard fetched back, whatever is odd about REST? |
 //! | `gaps` | is every span in which nobody listened in the journal? |
 //! | `journal` | places, repeats, cursors, lag, retention, full, locked |
 //! | `conformance` | does every sink keep the contract? |
@@ -18,6 +19,7 @@
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
 //! | `independent` | the same against a WebSocket server that is not ours |
 
+mod backfill;
 mod billing;
 mod commands;
 mod conformance;

@@ -99,6 +99,11 @@ impl<'a> Calls<'a> {
         Self { reading, mode }
     }
 
+    /// The call with its targets, as [`super::Rest::details`] has it, between two pages.
+    pub async fn details(&mut self, call: &Call) -> Result<Call, RestError> {
+        self.reading.session.with_details(call).await
+    }
+
     /// The next page; `None` after the last, whose `reached_ms` is the span's end. Pages
     /// may be empty. After an error that passes by itself it may be called again.
     ///
