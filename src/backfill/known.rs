@@ -16,19 +16,17 @@ pub type Unnamed = (String, i64);
 
 /// Whether a CDR of this session is there. Two records that REST tells of one session
 /// are two calls if their Call-IDs differ; one that came live is the session's.
-pub fn has_session(db: &Connection, event: &Event, call_id: Option<&str>) -> rusqlite::Result<bool> {
+pub fn has_session(
+    db: &Connection,
+    event: &Event,
+    call_id: Option<&str>,
+) -> rusqlite::Result<bool> {
     let (first, last) = ids_around(event.id);
-    let mut rows = db
-        .prepare_cached(
-            "SELECT origin, data FROM event WHERE pbx = ?1 AND id BETWEEN ?2 AND ?3
+    let mut rows = db.prepare_cached(
+        "SELECT origin, data FROM event WHERE pbx = ?1 AND id BETWEEN ?2 AND ?3
              AND type = 'call_cdr' AND session_id = ?4",
-        )?;
-    let mut rows = rows.query(params![
-        &*event.pbx,
-        first,
-        last,
-        event.session_id.as_deref()
-    ])?;
+    )?;
+    let mut rows = rows.query(params![&*event.pbx, first, last, event.session_id.as_deref()])?;
     while let Some(row) = rows.next()? {
         let backfilled = row.get_ref(0)?.as_str()? == "backfill";
         let told = call::parse(row.get_ref(1)?.as_bytes()?).ok();

@@ -103,6 +103,9 @@ pub struct Books {
     pub odd: HashSet<bytes::Bytes>,
 }
 
+/// Calls without session, and the `seq` up to which they were read.
+type UnnamedSince = (HashSet<Unnamed>, u64);
+
 /// A call that belongs to a span.
 struct Meant {
     /// Which of the spans.
@@ -117,9 +120,11 @@ struct Sweep<'a> {
     books: &'a mut Books,
     windows: Vec<(Window, Span)>,
     /// CDRs of the journal by Call-ID, once they are needed.
-    unnamed: Option<Arc<HashSet<Unnamed>>>,
+    unnamed: Option<UnnamedSince>,
     /// Ended calls that REST told, in a span or not.
     shown: u64,
+    /// The PBX's clock minus ours.
+    offset_ms: i64,
     /// Found since it was written down last, for each span.
     found: Vec<Found>,
     total: Found,
@@ -139,6 +144,7 @@ impl<'a> Sweep<'a> {
             found: vec![Found::default(); windows.len()],
             windows,
             unnamed: None,
+            offset_ms,
             shown: 0,
             total: Found::default(),
             details: 0,
@@ -157,12 +163,16 @@ impl<'a> Sweep<'a> {
     async fn page(&mut self, page: Page, calls: &mut Calls<'_>) -> Result<(), SweepError> {
         self.quarantine(page.odd).await?;
         let now_ms = Clock::system().now_ms();
+        let pbx_now_ms = now_ms + self.offset_ms;
         let mut meant = Vec::new();
         for call in page.calls {
             let Some(ended_ms) = call.ended_ms else { continue };
             self.shown += 1;
             let mut windows = self.windows.iter();
-            let Some(at) = windows.position(|(window, _)| window.means(ended_ms)) else { continue };
+            let Some(at) = windows.position(|(window, _)| window.means(ended_ms, pbx_now_ms))
+            else {
+                continue;
+            };
             match call.event(&self.books.pbx, now_ms) {
                 Ok(event) => meant.push(Meant { at, call, event, known: false }),
                 Err(e) => {
@@ -183,46 +193,45 @@ impl<'a> Sweep<'a> {
         self.add(missing, calls).await
     }
 
-    /// Which of the calls the journal has.
+    /// Which of the calls the journal has by now.
     async fn look_up(&mut self, mut calls: Vec<Meant>) -> Result<Vec<Meant>, SweepError> {
         let needs_unnamed = calls.iter().any(|meant| meant.call.session_id.is_none());
-        if needs_unnamed && self.unnamed.is_none() {
-            self.unnamed = Some(Arc::new(self.unnamed().await?));
-        }
-        let unnamed = self.unnamed.clone().unwrap_or_default();
+        let pbx = Arc::clone(&self.books.pbx);
+        let since = self.windows.iter().map(|(_, span)| span.start_ms).min().unwrap_or(0);
+        let mut unnamed = self.unnamed.take();
         let looked_up = self.books.reading.with(move |reader| {
+            if needs_unnamed {
+                let seq = match &unnamed {
+                    Some((_, seq)) => *seq,
+                    None => reader.seq_before(since - KNOWN_BEFORE_MS)?,
+                };
+                let last = reader.last_seq()?;
+                let new = reader.ask(|db| known::unnamed_after(db, &pbx, seq))?;
+                let (known, seq) = unnamed.get_or_insert_default();
+                known.extend(new);
+                *seq = last;
+            }
             reader.ask(|db| {
                 for Meant { call, event, known, .. } in &mut calls {
                     let call_id = call.call_id.as_deref();
-                    *known = match (&call.session_id, call_id) {
-                        (Some(_), _) => known::has_session(db, event, call_id)?,
-                        (None, Some(id)) => known::has_unnamed(&unnamed, id, call.started_ms),
-                        (None, None) => false,
+                    *known = match (&call.session_id, call_id, &unnamed) {
+                        (Some(_), _, _) => known::has_session(db, event, call_id)?,
+                        (None, Some(id), Some((unnamed, _))) => {
+                            known::has_unnamed(unnamed, id, call.started_ms)
+                        }
+                        (None, _, _) => false,
                     };
                 }
-                Ok(calls)
+                Ok((calls, unnamed))
             })
         });
-        Ok(looked_up.await?)
-    }
-
-    async fn unnamed(&mut self) -> Result<HashSet<Unnamed>, SweepError> {
-        let pbx = Arc::clone(&self.books.pbx);
-        let since = self.windows.iter().map(|(_, span)| span.start_ms).min().unwrap_or(0);
-        let since = since - KNOWN_BEFORE_MS;
-        let known = self.books.reading.with(move |reader| {
-            let seq = reader.seq_before(since)?;
-            reader.ask(|db| known::unnamed_after(db, &pbx, seq))
-        });
-        Ok(known.await?)
+        let (calls, unnamed) = looked_up.await?;
+        self.unnamed = unnamed;
+        Ok(calls)
     }
 
     /// Puts what is missing into the journal, a few at a time.
-    async fn add(
-        &mut self,
-        missing: Vec<Meant>,
-        calls: &mut Calls<'_>,
-    ) -> Result<(), SweepError> {
+    async fn add(&mut self, missing: Vec<Meant>, calls: &mut Calls<'_>) -> Result<(), SweepError> {
         let Some(journal) = self.books.journal.clone() else { return Ok(()) };
         let mut by_span: BTreeMap<usize, Vec<Event>> = BTreeMap::new();
         for Meant { at, call, event, .. } in missing {

@@ -12,7 +12,7 @@ use crate::journal::gaps::Span;
 const PUSHED_LATE_MS: i64 = 30_000;
 /// Error of the clock comparison: the PBX tells its time in seconds, and an answer
 /// takes its time.
-const CLOCK_ERROR_MS: i64 = 5_000;
+pub const CLOCK_ERROR_MS: i64 = 5_000;
 
 /// A span of calls in the PBX's time, in Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Window {
     pub to_ms: i64,
     /// Calls that ended at or after this are meant.
     ended_from_ms: i64,
+    /// The span's own end.
+    end_ms: i64,
 }
 
 impl Window {
@@ -31,16 +33,21 @@ impl Window {
     pub fn of(span: &Span, lookback: Duration, offset_ms: i64) -> Option<Self> {
         let lookback = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
         let ended_from_ms = span.start_ms + offset_ms - PUSHED_LATE_MS - CLOCK_ERROR_MS;
+        let end_ms = span.end_ms? + offset_ms;
         Some(Self {
             from_ms: ended_from_ms.saturating_sub(lookback),
-            to_ms: span.end_ms? + offset_ms + CLOCK_ERROR_MS,
+            to_ms: end_ms + CLOCK_ERROR_MS,
             ended_from_ms,
+            end_ms,
         })
     }
 
-    /// Whether a call that ended then belongs to the span.
-    pub fn means(&self, ended_ms: i64) -> bool {
-        (self.ended_from_ms..self.to_ms).contains(&ended_ms)
+    /// Whether a call that ended then belongs to the span, as far as one can say now.
+    /// What seems to have ended just after it is likely to be on its way: it has until
+    /// the second comparison.
+    pub fn means(&self, ended_ms: i64, now_ms: i64) -> bool {
+        let on_its_way = ended_ms > self.end_ms && ended_ms > now_ms - CLOCK_ERROR_MS;
+        (self.ended_from_ms..self.to_ms).contains(&ended_ms) && !on_its_way
     }
 
     /// Where a comparison begins that has come so far.
@@ -98,16 +105,26 @@ mod tests {
     fn a_call_that_began_hours_before_the_gap_and_ended_in_it_is_asked_for() {
         let window = Window::of(&span(1, 10 * HOUR, Some(11 * HOUR)), LOOKBACK, 0).unwrap();
         assert!(window.from_ms <= 4 * HOUR && window.to_ms >= 11 * HOUR, "{window:?}");
-        assert!(window.means(10 * HOUR) && window.means(11 * HOUR - 1));
-        assert!(!window.means(10 * HOUR - 60_000) && !window.means(11 * HOUR + 60_000));
+        let means = |ended_ms| window.means(ended_ms, 12 * HOUR);
+        assert!(means(10 * HOUR) && means(11 * HOUR - 1));
+        assert!(!means(10 * HOUR - 60_000) && !means(11 * HOUR + 60_000));
+    }
+
+    #[test]
+    fn what_ended_just_after_the_gap_is_left_to_come_by_itself_for_a_while() {
+        let window = Window::of(&span(1, 10 * HOUR, Some(11 * HOUR)), LOOKBACK, 0).unwrap();
+        let ended = 11 * HOUR + 1_000;
+        assert!(!window.means(ended, ended + 1_000));
+        assert!(window.means(ended, ended + 30_000));
+        assert!(window.means(11 * HOUR - 1_000, 11 * HOUR), "what ended in it cannot");
     }
 
     #[test]
     fn a_pbx_whose_clock_is_ahead_is_asked_in_its_own_time() {
         let offset = 180_000;
         let window = Window::of(&span(1, 10 * HOUR, Some(11 * HOUR)), LOOKBACK, offset).unwrap();
-        assert!(window.means(11 * HOUR + offset - 1));
-        assert!(!window.means(10 * HOUR + offset - 60_000));
+        assert!(window.means(11 * HOUR + offset - 1, 12 * HOUR));
+        assert!(!window.means(10 * HOUR + offset - 60_000, 12 * HOUR));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! for, and those that are due.
 //!
 //! What there is to do stands in the journal, so that a restart changes nothing. A
-//! failure is written down with the span, and the next try waits: for what passes by
-//! itself half a minute and more, for the operator an hour.
+//! failure is written down with the span, and the next try waits: for what may pass by
+//! itself some seconds, then up to ten minutes; for the operator an hour.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::sweep::{Books, SweepError, sweep};
-use super::window::together;
+use super::window::{CLOCK_ERROR_MS, together};
 use crate::clock::Clock;
 use crate::config::{Backfill, Pbx};
 use crate::journal::gaps::{self, Found, Kind, Listened, Progress, Span};
@@ -25,8 +25,11 @@ use crate::rest::{Rest, RestError, Retry};
 /// The first comparison waits so long after a gap: what is just being pushed comes by
 /// itself, and tells more than REST does.
 const FIRST_PASS_MS: i64 = 2_000;
+/// The last one waits so long at least: until then, what seems to have ended just after
+/// the gap is left alone.
+const LAST_PASS_MS: i64 = CLOCK_ERROR_MS + 1_000;
 /// The first wait after a failure that may pass by itself.
-const RETRY_FIRST: Duration = Duration::from_secs(30);
+const RETRY_FIRST: Duration = Duration::from_secs(5);
 /// The longest.
 const RETRY_LONGEST: Duration = Duration::from_secs(600);
 /// The wait for the operator.
@@ -152,9 +155,12 @@ impl Worker {
 
     /// A gap is looked at for the first time a little after its end.
     fn due_ms(&self, span: &Span) -> i64 {
-        let settle = i64::try_from(self.settings.settle.as_millis()).unwrap_or(i64::MAX);
+        let wait = match self.settings.settle.is_zero() {
+            true => LAST_PASS_MS,
+            false => FIRST_PASS_MS,
+        };
         match (span.kind, span.passes, span.end_ms) {
-            (Kind::Gap, 0, Some(end)) => span.due_ms.max(end + FIRST_PASS_MS.min(settle)),
+            (Kind::Gap, 0, Some(end)) => span.due_ms.max(end.saturating_add(wait)),
             _ => span.due_ms,
         }
     }
@@ -200,8 +206,8 @@ impl Worker {
         let settle = i64::try_from(self.settings.settle.as_millis()).unwrap_or(i64::MAX);
         let again = Clock::system().now_ms().saturating_add(settle);
         for span in spans {
-            let again_at_ms = (span.kind == Kind::Gap && span.passes == 0 && settle > 0)
-                .then_some(again);
+            let again_at_ms =
+                (span.kind == Kind::Gap && span.passes == 0 && settle > 0).then_some(again);
             self.journal.compared(Progress::Passed { n: span.n, again_at_ms }).await?;
             let seconds = (span.end_ms.unwrap_or(span.start_ms) - span.start_ms) / 1000;
             match (span.kind, again_at_ms) {
@@ -240,14 +246,15 @@ impl Worker {
         let growing = RETRY_FIRST * 2_u32.saturating_pow(self.failed_in_a_row.min(8));
         let growing = growing.min(RETRY_LONGEST);
         match error {
+            // Calls came faster than they could be read, or the PBX was just starting.
+            SweepError::Rest(RestError::Invalid { .. } | RestError::Denied { .. }) => growing,
             SweepError::Rest(e) => match e.retry() {
                 Retry::Later(after) => growing.max(after.unwrap_or_default()),
                 Retry::Locked(wait) => self.lockout.duration(wait),
                 Retry::Operator | Retry::Never => RETRY_OPERATOR,
             },
             // Rows may have been late.
-            SweepError::Blind { .. } if self.failed_in_a_row == 0 => RETRY_FIRST,
-            _ => RETRY_OPERATOR,
+            _ => growing,
         }
     }
 }

@@ -10,9 +10,9 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
-use super::item::Call;
 use super::client::{self, Answer, Client, Tries};
 use super::error::RestError;
+use super::item::Call;
 use super::query::Question;
 use super::quirks::{Quirk, Quirks};
 use super::token::{Form, Token};

@@ -60,4 +60,4 @@ pub use options::{
     Account, DOMAIN, Dialect, Options, PASSWORD, Permissions, Release, TENANT_ID, TENANT_NAME, Who,
 };
 pub use pace::Rate;
-pub use rest::{RestFaults, RestLogin, RestRequest};
+pub use rest::{RestFaults, RestLogin, RestRequest, TokenForm};

@@ -6,56 +6,72 @@ use std::time::Duration;
 
 use cdrd::journal::gaps::{self, Span};
 use cdrd::journal::reader::Reader;
-use cdrd::simulator::{DownDoor, Options, RestFaults};
+use cdrd::simulator::{DownDoor, Faults, Options, RestFaults, TokenForm};
 use fastrand::Rng;
-use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::harness::{Bench, NO_BACKFILL, PATIENCE, Running, envelopes, parse, until};
 
 /// As fast as REST allows, and no long waits.
-const BACKFILL: &str =
-    "backfill = { settle = \"500ms\", requests_per_minute = 1000, reconcile_every = \"0s\" }";
-
-fn config_text(bench: &Bench, backfill: &str) -> String {
-    bench.config_text(&bench.raw_sink()).replace(NO_BACKFILL, backfill)
+fn backfill(more: &str) -> String {
+    format!("backfill = {{ requests_per_minute = 1000, {more} }}")
 }
 
-fn start(bench: &Bench) -> Running {
-    Running::start(&parse(&config_text(bench, BACKFILL)))
+/// No second sweep for long, and no comparison of its own accord.
+const QUICK: &str = "settle = \"500ms\", reconcile_every = \"0s\"";
+
+fn config_text(bench: &Bench, more: &str) -> String {
+    bench.config_text(&bench.raw_sink()).replace(NO_BACKFILL, &backfill(more))
+}
+
+fn start(bench: &Bench, more: &str) -> Running {
+    Running::start(&parse(&config_text(bench, more)))
 }
 
 fn spans(bench: &Bench) -> Vec<Span> {
     Reader::open(&bench.path("journal.db")).unwrap().ask(gaps::list).unwrap()
 }
 
-/// How often each call's CDR is in the file, by session.
+/// How often each call's CDR is in the file, by Call-ID: not every release has sessions
+/// in REST.
 fn delivered(bench: &Bench) -> BTreeMap<String, usize> {
     let mut delivered = BTreeMap::new();
     for event in envelopes(&bench.path("cdr.jsonl")) {
         if event["type"] == "com.portsip.pbx.call_cdr" {
-            *delivered.entry(event["subject"].as_str().unwrap().to_owned()).or_default() += 1;
+            let call = event["data"]["call_id"].as_str().unwrap().to_owned();
+            *delivered.entry(call).or_default() += 1;
         }
     }
     delivered
 }
 
 fn expected(bench: &Bench) -> BTreeMap<String, usize> {
-    bench.pbx.ended_calls().into_iter().map(|call| (call.session_id, 1)).collect()
+    bench.pbx.ended_calls().into_iter().map(|call| (call.call_id, 1)).collect()
 }
 
 /// Waits until every gap is closed, and then for the file.
 async fn complete(bench: &Bench) {
-    until("every gap is closed", async || {
+    let deadline = Instant::now() + PATIENCE;
+    let open = loop {
         let spans = spans(bench);
-        !spans.is_empty() && spans.iter().all(|span| span.closed_ms.is_some())
-    })
-    .await;
+        let known = !spans.is_empty();
+        let open: Vec<_> = spans.into_iter().filter(|span| span.closed_ms.is_none()).collect();
+        if (known && open.is_empty()) || Instant::now() > deadline {
+            break open;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(open.is_empty(), "open: {open:#?}");
     let wanted = expected(bench);
     until("every call is in the file", async || delivered(bench).len() >= wanted.len()).await;
     let got = delivered(bench);
     let missing: Vec<_> = wanted.keys().filter(|call| !got.contains_key(*call)).collect();
     assert!(missing.is_empty(), "{} missing: {missing:?}", missing.len());
-    assert!(got == wanted, "doubled: {:?}", got.iter().filter(|(_, n)| **n > 1).collect::<Vec<_>>());
+    assert!(
+        got == wanted,
+        "doubled: {:?}",
+        got.iter().filter(|(_, n)| **n > 1).collect::<Vec<_>>()
+    );
 }
 
 /// The ways in which nobody listens.
@@ -91,9 +107,13 @@ async fn outage(bench: &Bench, random: &mut Rng, calls: u64) {
 
 /// A thousand calls with outages at thirty moments.
 async fn nothing_is_lost_with(seed: u64, faults: impl FnOnce(&mut RestFaults)) -> Bench {
+    nothing_is_lost(seed, QUICK, |all| faults(&mut all.rest)).await
+}
+
+async fn nothing_is_lost(seed: u64, more: &str, faults: impl FnOnce(&mut Faults)) -> Bench {
     let bench = Bench::with(Options { seed, ..Options::default() }).await;
-    bench.pbx.set_faults(|all| faults(&mut all.rest));
-    let daemon = start(&bench);
+    bench.pbx.set_faults(faults);
+    let daemon = start(&bench, more);
     bench.subscribed().await;
     let mut random = Rng::with_seed(seed);
     for _ in 0..30 {
@@ -112,4 +132,239 @@ async fn nothing_is_lost_with(seed: u64, faults: impl FnOnce(&mut RestFaults)) -
 #[tokio::test]
 async fn every_call_of_an_outage_is_fetched_back_once() {
     nothing_is_lost_with(1, |_| {}).await;
+}
+
+#[tokio::test]
+async fn a_pbx_without_call_logs_is_asked_for_its_cdrs() {
+    let bench = nothing_is_lost_with(2, |rest| rest.no_calllogs = true).await;
+    assert!(bench.pbx.rest_count("/cdrs") > 0);
+}
+
+#[tokio::test]
+async fn a_pbx_that_ignores_the_filter_is_read_all_the_same() {
+    nothing_is_lost_with(3, |rest| rest.ignore_filter = true).await;
+}
+
+#[tokio::test]
+async fn a_pbx_that_ignores_the_order_is_read_all_the_same() {
+    nothing_is_lost_with(4, |rest| rest.ignore_orderby = true).await;
+}
+
+#[tokio::test]
+async fn a_pbx_that_gives_few_calls_at_once_is_asked_more_often() {
+    nothing_is_lost_with(5, |rest| rest.page_cap = Some(50)).await;
+}
+
+#[tokio::test]
+async fn it_does_not_matter_from_where_skip_counts() {
+    let faults = |rest: &mut RestFaults| {
+        (rest.one_based_skip, rest.ignore_filter, rest.page_cap) = (true, true, Some(50));
+    };
+    nothing_is_lost_with(6, faults).await;
+}
+
+#[tokio::test]
+async fn a_pbx_that_answers_429_now_and_then_is_given_time() {
+    nothing_is_lost_with(7, |rest| rest.too_many = Some((3, 1))).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_in_the_middle_is_replaced() {
+    let bench = nothing_is_lost_with(8, |rest| rest.revoke_after = Some(2)).await;
+    assert!(bench.pbx.rest_logins().len() > 1);
+}
+
+#[tokio::test]
+async fn slow_answers_are_waited_for() {
+    nothing_is_lost_with(9, |rest| rest.slow = Duration::from_millis(300)).await;
+}
+
+#[tokio::test]
+async fn the_second_form_of_login_serves_where_the_first_is_missing() {
+    nothing_is_lost_with(10, |rest| rest.no_token_form = Some((TokenForm::OAuth, 405))).await;
+}
+
+#[tokio::test]
+async fn a_pbx_whose_clock_is_three_minutes_off_is_asked_in_its_own_time() {
+    for (seed, seconds) in [(11, 180), (12, -180)] {
+        nothing_is_lost(seed, QUICK, |all| all.clock_off = seconds).await;
+    }
+}
+
+#[tokio::test]
+async fn rows_that_appear_late_are_found_by_the_second_sweep() {
+    let settle = "settle = \"4s\", reconcile_every = \"0s\"";
+    let late = Duration::from_secs(5);
+    // Later than the first sweep, which comes two seconds after a gap, and sooner than the second.
+    nothing_is_lost(13, settle, |all| all.rest.late = late).await;
+}
+
+#[tokio::test]
+async fn answers_that_make_no_sense_or_break_off_are_asked_for_again() {
+    let faults = |rest: &mut RestFaults| {
+        (rest.unavailable, rest.reset_in_body) = (2, 1);
+    };
+    nothing_is_lost_with(14, faults).await;
+}
+
+#[tokio::test]
+async fn a_call_that_began_three_hours_before_the_outage_and_ended_in_it_is_found() {
+    let bench = Bench::new().await;
+    let daemon = start(&bench, QUICK);
+    bench.subscribed().await;
+    bench.push(3).await;
+    bench.pbx.go_down(DownDoor::Refuses).await;
+    let long = bench.pbx.push_call(-3 * 3600, 0).await;
+    assert!(!long.pushed);
+    bench.pbx.come_up().await.unwrap();
+    bench.subscribed().await;
+    complete(&bench).await;
+    assert_eq!(delivered(&bench)[&long.call_id], 1);
+    daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backfilled_call_says_so_and_has_the_id_that_the_live_one_would_have_had() {
+    let bench = Bench::new().await;
+    let daemon = start(&bench, QUICK);
+    bench.subscribed().await;
+    bench.pbx.go_down(DownDoor::Refuses).await;
+    bench.pbx.push_calls(1).await;
+    bench.pbx.come_up().await.unwrap();
+    bench.subscribed().await;
+    complete(&bench).await;
+    daemon.stop().await.unwrap();
+    let events = envelopes(&bench.path("cdr.jsonl"));
+    let fetched: Vec<_> = events.iter().filter(|event| event["origin"] == "backfill").collect();
+    assert_eq!(fetched.len(), 1, "{events:?}");
+    let data = &fetched[0]["data"];
+    assert_eq!(data["event_type"], "call_cdr");
+    assert_eq!(data["rest"]["session_id"], fetched[0]["subject"]);
+    let call = format!(
+        r#"{{"event_type":"call_cdr","session_id":{},"call_id":{},"start_time":"1"}}"#,
+        data["session_id"], data["call_id"]
+    );
+    let raw = bytes::Bytes::from(call);
+    let live = cdrd::event::decode::decode(&"hq".into(), cdrd::event::Origin::Live, 1, raw);
+    let Ok(cdrd::event::decode::Frame::Event(live)) = live else { panic!("no event") };
+    assert_eq!(fetched[0]["id"], live.id.to_string());
+}
+
+#[tokio::test]
+async fn while_rest_refuses_the_login_the_gap_stays_open_and_says_why() {
+    let bench = Bench::new().await;
+    bench.pbx.set_faults(|all| all.rest.refuse_logins = Some((1, "no such user".to_owned())));
+    let daemon = start(&bench, QUICK);
+    bench.subscribed().await;
+    until("the refusal is written down", async || {
+        spans(&bench).iter().any(|span| span.error.is_some())
+    })
+    .await;
+    let gap = spans(&bench).pop().unwrap();
+    assert!(gap.error.as_ref().unwrap().contains("no such user"), "{gap:?}");
+    assert_eq!(gap.closed_ms, None);
+    bench.push(5).await;
+    assert_eq!(daemon.stop().await.unwrap(), cdrd::daemon::Ended::Clean);
+    assert_eq!(bench.pbx.rest_logins().len(), 1, "asked once, then patient");
+}
+
+#[tokio::test]
+async fn without_backfill_a_gap_stays_open_and_says_why() {
+    let bench = Bench::new().await;
+    let daemon = Running::start(&bench.config(&bench.raw_sink()));
+    bench.subscribed().await;
+    until("the gap is over", async || spans(&bench).iter().any(|span| span.end_ms.is_some())).await;
+    daemon.stop().await.unwrap();
+    let gap = spans(&bench).remove(0);
+    assert_eq!(gap.closed_ms, None);
+    assert!(gap.error.as_ref().unwrap().contains("switched off"), "{gap:?}");
+}
+
+#[tokio::test]
+async fn a_user_who_sees_only_own_calls_closes_no_gap() {
+    let bench = Bench::new().await;
+    bench.pbx.set_faults(|all| all.rest.own_calls_only = true);
+    // What came long enough ago to be on record for certain: calls of an hour ago.
+    let daemon = start(&bench, QUICK);
+    bench.subscribed().await;
+    until("the first gap is closed", async || {
+        spans(&bench).iter().all(|span| span.closed_ms.is_some()) && !spans(&bench).is_empty()
+    })
+    .await;
+    bench.push(40).await;
+    let journalled = bench.pbx.log().len();
+    until("all is journalled", async || bench.journalled() == journalled).await;
+    daemon.stop().await.unwrap();
+    // As if they had come two minutes ago.
+    let journal = rusqlite::Connection::open(bench.path("journal.db")).unwrap();
+    journal.execute("UPDATE event SET received_ms = received_ms - 120000", []).unwrap();
+    drop(journal);
+    let daemon = start(&bench, QUICK);
+    bench.subscribed().await;
+    until("the doubt is written down", async || {
+        spans(&bench).iter().any(|span| span.error.is_some())
+    })
+    .await;
+    let gap = spans(&bench).pop().unwrap();
+    assert!(gap.error.as_ref().unwrap().contains("give it a role"), "{gap:?}");
+    daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_missed_without_any_gap_is_found_by_the_comparison_that_is_due() {
+    let bench = Bench::new().await;
+    let due = "settle = \"500ms\", reconcile_every = \"3s\"";
+    let daemon = start(&bench, due);
+    bench.subscribed().await;
+    bench.push(5).await;
+    // On record, and never pushed.
+    let silent = bench.pbx.remember_calls(3, -1, 0);
+    assert_eq!(silent.len(), 3);
+    until("they are found", async || delivered(&bench).len() == expected(&bench).len()).await;
+    complete(&bench).await;
+    let journal = bench.path("journal.db");
+    let last = silent.iter().map(|call| call.ended * 1000).max().unwrap();
+    until("the record is complete beyond them", async || {
+        let listened = Reader::open(&journal).unwrap().ask(|db| gaps::listened(db, "hq")).unwrap();
+        listened.unwrap().complete_ms().is_some_and(|complete| complete > last)
+    })
+    .await;
+    daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_session_at_the_rest_interface_too() {
+    let bench = Bench::new().await;
+    let daemon = start(&bench, QUICK);
+    bench.subscribed().await;
+    complete(&bench).await;
+    assert_eq!(bench.pbx.rest_tokens_alive(), 1);
+    daemon.stop().await.unwrap();
+    assert_eq!(bench.pbx.rest_tokens_alive(), 0);
+}
+
+#[tokio::test]
+async fn a_backfill_that_a_stop_interrupts_goes_on_where_it_was() {
+    let bench = Bench::new().await;
+    let daemon = start(&bench, QUICK);
+    bench.subscribed().await;
+    complete(&bench).await;
+    daemon.stop().await.unwrap();
+    let calls = bench.pbx.remember_calls(3_000, -5, 0);
+    // Each answer has few of them, and takes a while: the stop comes in between.
+    bench.pbx.set_faults(|all| {
+        (all.rest.page_cap, all.rest.slow) = (Some(100), Duration::from_millis(100));
+    });
+    let daemon = start(&bench, QUICK);
+    bench.subscribed().await;
+    until("it has begun", async || delivered(&bench).len() > 200).await;
+    daemon.stop().await.unwrap();
+    let reached = spans(&bench).iter().filter_map(|span| span.reached_ms).max();
+    assert!(reached.is_some(), "{:?}", spans(&bench));
+    assert!(delivered(&bench).len() < calls.len());
+    bench.pbx.set_faults(|all| (all.rest.page_cap, all.rest.slow) = (None, Duration::ZERO));
+    let daemon = start(&bench, QUICK);
+    bench.subscribed().await;
+    complete(&bench).await;
+    daemon.stop().await.unwrap();
 }
