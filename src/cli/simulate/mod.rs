@@ -1,12 +1,20 @@
 //! `cdrd simulate`: a PBX to try against, with calls and faults on request.
 
+mod outage;
+mod rest;
+mod webhook;
+
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
+use self::outage::{History, Restarts};
+use self::rest::RestArgs;
+use self::webhook::WebhookArgs;
 use crate::simulator::faults::{CLOSE_CODE, TopicRefusal};
 use crate::simulator::{
     Account, DOMAIN, Dialect, Faults, Notice, Options, PASSWORD, Rate, Release, Simulator,
@@ -26,11 +34,15 @@ Examples:
   cdrd simulate --tls --rate 30/m               with a self-signed certificate
   cdrd simulate --dialect 12                    an old PBX
   cdrd simulate --close-after 20:1012           a PBX that restarts every 20 events
-  cdrd simulate --refuse-logins 2 --malformed-every 10";
+  cdrd simulate --refuse-logins 2 --malformed-every 10
+  cdrd simulate --restart-every 60:10           10 s after every 60 are in REST alone
+  cdrd simulate --history 10000 --rest-ignore-filter --rest-page-cap 50
+  cdrd simulate --webhook http://127.0.0.1:8080/pbx --webhook-auth bearer:TOKEN";
 
-/// Simulate a PBX: logins, topics, realistic calls, and faults on request
+/// Simulate a PBX: WSI and REST, realistic calls, and faults on request
 ///
-/// Calls begin with the first subscription. Everything is told on stderr.
+/// Calls begin with the first subscription and end when their record is pushed.
+/// Everything is told on stderr.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -43,6 +55,12 @@ pub struct Args {
     /// Stop making calls after N; the simulator goes on answering
     #[arg(long, value_name = "N")]
     pub calls: Option<u64>,
+    /// Begin at once, and go on without a subscription at every rate
+    #[arg(long)]
+    pub unattended: bool,
+    /// So many calls of the last hour, or of so many seconds, are on record in REST
+    #[arg(long, value_name = "CALLS[:SECONDS]", value_parser = outage::history)]
+    history: Option<History>,
     /// With --calls: end once all have been made and read
     #[arg(long, requires = "calls")]
     pub exit: bool,
@@ -52,7 +70,8 @@ pub struct Args {
     /// The same seed makes the same calls
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Unix second at which the office opens; by default calls end about now
+    /// Unix second at which the office opens, for the same times in every run; by
+    /// default a call ends when its record is pushed
     #[arg(long, value_name = "SECOND")]
     pub start_time: Option<i64>,
     /// Forms of login and subscribe
@@ -76,8 +95,15 @@ pub struct Args {
     /// Extension number of the tenant user
     #[arg(long, default_value = "101")]
     pub extension: String,
+    /// How long a token of the REST side is good for
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1800")]
+    token_life: Duration,
+    #[command(flatten)]
+    webhook: WebhookArgs,
     #[command(flatten)]
     faults: FaultArgs,
+    #[command(flatten)]
+    rest: RestArgs,
 }
 
 /// What goes wrong.
@@ -126,6 +152,12 @@ struct FaultArgs {
     /// Send every event in several frames, with a ping between them
     #[arg(long)]
     fragment: bool,
+    /// The PBX's clock is so many seconds ahead, or with a minus behind
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_hyphen_values = true)]
+    clock_off: i32,
+    /// Every so many seconds the PBX is down for 5 or the number; calls go on
+    #[arg(long, value_name = "SECONDS[:DOWN]", value_parser = outage::restarts)]
+    restart_every: Option<Restarts>,
 }
 
 fn at_least_one() -> clap::builder::RangedU64ValueParser {
@@ -135,6 +167,19 @@ fn at_least_one() -> clap::builder::RangedU64ValueParser {
 fn factor(text: &str) -> Result<f64, String> {
     let factor: f64 = text.parse().map_err(|_| "not a number".to_string())?;
     if factor.is_finite() && factor > 0.0 { Ok(factor) } else { Err("must be above 0".into()) }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}
+
+/// `FIRST`, or `FIRST:SECOND`.
+fn pair<A: FromStr, B: FromStr>(text: &str, default: B) -> Option<(A, B)> {
+    match text.split_once(':') {
+        Some((first, second)) => Some((first.parse().ok()?, second.parse().ok()?)),
+        None => Some((text.parse().ok()?, default)),
+    }
 }
 
 fn events_and_code(text: &str) -> Result<(u64, u16), String> {
@@ -159,7 +204,7 @@ fn topic_and_times(text: &str) -> Result<(String, Option<u32>), String> {
 }
 
 impl FaultArgs {
-    fn faults(&self) -> Faults {
+    fn faults(&self, rest: &RestArgs) -> Faults {
         let words = || self.words.clone();
         let refusal = |(topic, times): &(String, Option<u32>)| {
             let (times, words) = (*times, words());
@@ -179,6 +224,8 @@ impl FaultArgs {
             non_utf8_every: self.non_utf8_every,
             oversize_every: self.oversize_every,
             fragment: self.fragment,
+            clock_off: self.clock_off.into(),
+            rest: rest.faults(&self.words),
             ..Faults::default()
         }
     }
@@ -205,7 +252,10 @@ impl Args {
             speed: self.speed,
             calls: self.calls,
             record: false,
-            faults: self.faults.faults(),
+            unattended: self.unattended || self.webhook.webhook.is_some(),
+            token_life: self.token_life,
+            webhook: self.webhook.options(),
+            faults: self.faults.faults(&self.rest),
             ..Options::default()
         }
     }
@@ -229,7 +279,9 @@ impl Args {
         if self.dialect == Dialect::V22 {
             lines.push_str(&format!(
                 "# or: topics = [\"global_cdr_events\"], tenants = [\"{TENANT_ID}\"],\n\
-                 #     login = {{ username = \"admin\", password = \"{password}\" }}\n"
+                 #     login = {{ username = \"admin\", password = \"{password}\" }}\n\
+                 # REST is at {}\n",
+                simulator.rest_url()
             ));
         }
         lines
@@ -247,14 +299,25 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         .context("the simulator did not start")?;
     eprintln!("simulated PBX, calls {}, for a client:\n", args.rate);
     eprintln!("[pbx.simulator]\n{}", args.client_config(&simulator));
+    if let Some(history) = args.history {
+        history.remember(&simulator);
+    }
     tokio::select! {
         () = shutdown.cancelled() => {}
+        ended = restarts(&args, &simulator) => ended.context("the simulator did not restart")?,
         () = report(&simulator) => {}
         () = all_read(&simulator), if args.exit => {}
     }
     eprintln!("ends: {}", simulator.tally());
     simulator.shutdown().await;
     Ok(())
+}
+
+async fn restarts(args: &Args, simulator: &Simulator) -> anyhow::Result<()> {
+    match args.faults.restart_every {
+        Some(restarts) => restarts.run(simulator).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Prints the counts now and then, when they have changed.
@@ -282,6 +345,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::simulator::{TokenForm, WebhookAuth};
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -306,6 +370,29 @@ mod tests {
     }
 
     #[test]
+    fn rest_webhook_and_outage_flags_become_options() {
+        let line = "--rest-no-oauth 405 --rest-late 20 --rest-too-many 3:7 --rest-page-cap 10 \
+                    --clock-off -180 --token-life 2 --restart-every 60:10 --history 10000 \
+                    --webhook http://x/ --webhook-auth digest:pbx:a:b --webhook-retries 0.1,2";
+        let args = parse(line).unwrap();
+        let options = args.options();
+        let faults = &options.faults;
+        assert_eq!(faults.rest.no_token_form, Some((TokenForm::OAuth, 405)));
+        assert_eq!((faults.rest.late, faults.clock_off), (Duration::from_secs(20), -180));
+        assert_eq!((faults.rest.too_many, faults.rest.page_cap), (Some((3, 7)), Some(10)));
+        assert_eq!(options.token_life, Duration::from_secs(2));
+        assert_eq!(args.history, outage::history("10000:3600").ok());
+        assert_eq!(args.faults.restart_every, outage::restarts("60:10").ok());
+        assert!(options.unattended);
+        let webhook = options.webhook.unwrap();
+        assert_eq!(webhook.auth, WebhookAuth::Digest("pbx".into(), "a:b".into()));
+        assert_eq!(webhook.retries, [Duration::from_millis(100), Duration::from_secs(2)]);
+        assert_eq!(parse("").unwrap().options().faults.rest.no_token_form, None);
+        let bare = parse("--rest-no-sign-in --tls").unwrap().options();
+        assert_eq!(bare.faults.rest.no_token_form, Some((TokenForm::SignIn, 404)));
+    }
+
+    #[test]
     fn senseless_values_are_refused() {
         let lines = [
             "--rate fast",
@@ -317,6 +404,15 @@ mod tests {
             "--reset-after 0",
             "--release 21",
             "--exit",
+            "--rest-no-oauth 500",
+            "--rest-no-oauth --rest-no-sign-in",
+            "--rest-page-cap 0",
+            "--rest-late -1",
+            "--history 0",
+            "--restart-every 0",
+            "--webhook-auth bearer:x",
+            "--webhook http://x/ --webhook-auth basic:x",
+            "--clock-off soon",
         ];
         for line in lines {
             assert!(parse(line).is_err(), "{line}");
