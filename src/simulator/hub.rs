@@ -24,7 +24,7 @@ use super::presence;
 use super::rest;
 use super::spelling::Spelling;
 use super::topics::Subscriptions;
-use super::webhook::Webhook;
+use super::webhook::{self, Webhook};
 
 /// Something to write to one connection, in order.
 #[derive(Debug)]
@@ -91,7 +91,9 @@ impl Hub {
     pub fn new(options: Options, exchange: Exchange, narrator: Option<Narrator>) -> Self {
         let (stop, tasks, changed) =
             (CancellationToken::new(), TaskTracker::new(), watch::Sender::new(()));
-        let webhook = Webhook::new(stop.clone(), tasks.clone(), narrator.clone(), changed.clone());
+        let log = webhook::Log::new(options.record);
+        let webhook =
+            Webhook::new(stop.clone(), tasks.clone(), narrator.clone(), changed.clone(), log);
         Self {
             faults: Mutex::new(options.faults.clone()),
             options,

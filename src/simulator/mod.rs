@@ -63,4 +63,4 @@ pub use options::{
 };
 pub use pace::Rate;
 pub use rest::{RestFaults, RestLogin, RestRequest, TokenForm};
-pub use webhook::{Delivery, Fate, WebhookAuth, WebhookError, WebhookOptions};
+pub use webhook::{Delivery, Fate, WebhookAuth, WebhookError, WebhookOptions, WebhookTally};

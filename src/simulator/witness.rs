@@ -8,7 +8,7 @@ use super::call::Call;
 use super::handle::Simulator;
 use super::ledger::{ConnectionRecord, Login, Pushed, Subscribe, Tally};
 use super::rest::{RestLogin, RestRequest};
-use super::webhook::{Delivery, Fate};
+use super::webhook::{Delivery, Fate, WebhookTally};
 
 impl Simulator {
     /// Every frame pushed, in order, with whether it is known to have been read.
@@ -63,9 +63,14 @@ impl Simulator {
     }
 
     /// What became of the events that the webhook was to send, in the order in which
-    /// they came up; the last 200,000.
+    /// they came up; the last 200,000. Without `Options::record` only those that wait.
     pub fn webhook_deliveries(&self) -> Vec<Delivery> {
         self.hub.webhook.log().deliveries()
+    }
+
+    /// The webhook's counts so far; kept whether or not `Options::record` is on.
+    pub fn webhook_tally(&self) -> WebhookTally {
+        self.hub.webhook.log().tally()
     }
 
     /// Sessions of the calls whose record the webhook's receiver accepted.
@@ -86,7 +91,7 @@ impl Simulator {
     /// Waits until every event of the webhook was accepted or given up.
     pub async fn wait_webhook_idle(&self, limit: Duration) -> bool {
         let hub = &self.hub;
-        hub.wait_until(limit, || hub.webhook.log().waiting() == 0).await
+        hub.wait_until(limit, || hub.webhook.log().tally().waiting == 0).await
     }
 
     /// Waits until at least `count` calls have ended.

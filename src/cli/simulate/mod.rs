@@ -305,10 +305,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
     tokio::select! {
         () = shutdown.cancelled() => {}
         ended = restarts(&args, &simulator) => ended.context("the simulator did not restart")?,
-        () = report(&simulator) => {}
+        () = report(&args, &simulator) => {}
         () = all_read(&simulator), if args.exit => {}
     }
-    eprintln!("ends: {}", simulator.tally());
+    eprintln!("ends: {}", counts(&args, &simulator));
     simulator.shutdown().await;
     Ok(())
 }
@@ -321,11 +321,11 @@ async fn restarts(args: &Args, simulator: &Simulator) -> anyhow::Result<()> {
 }
 
 /// Prints the counts now and then, when they have changed.
-async fn report(simulator: &Simulator) {
-    let mut last = simulator.tally();
+async fn report(args: &Args, simulator: &Simulator) {
+    let mut last = counts(args, simulator);
     loop {
         tokio::time::sleep(REPORT_EVERY).await;
-        let now = simulator.tally();
+        let now = counts(args, simulator);
         if now != last {
             eprintln!("{now}");
             last = now;
@@ -333,11 +333,20 @@ async fn report(simulator: &Simulator) {
     }
 }
 
+fn counts(args: &Args, simulator: &Simulator) -> String {
+    let mut counts = simulator.tally().to_string();
+    if args.webhook.webhook.is_some() {
+        counts.push_str(&format!("; {}", simulator.webhook_tally()));
+    }
+    counts
+}
+
 async fn all_read(simulator: &Simulator) {
     while !simulator.wait_calls_made(REPORT_EVERY).await {}
     if let Ok(Err(unsettled)) = tokio::time::timeout(LAST_READ, simulator.settle()).await {
         eprintln!("{unsettled}");
     }
+    simulator.wait_webhook_idle(LAST_READ).await;
 }
 
 #[cfg(test)]

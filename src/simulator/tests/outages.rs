@@ -119,7 +119,7 @@ async fn an_office_that_was_held_up_puts_no_call_into_the_future() {
     let read = async {
         held_up(&simulator, Duration::from_secs(2)).await;
         let mut records = 0;
-        while records < 200 {
+        while records < 100 {
             let event = client.json().await;
             if event["event_type"] == "call_cdr" {
                 let ended: i64 = event["ended_time"].as_str().unwrap().parse().unwrap();

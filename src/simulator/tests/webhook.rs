@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::client::{LIMIT, start};
-use crate::simulator::{Fate, Options, Rate, Simulator, WebhookAuth, WebhookOptions};
+use crate::simulator::{Fate, Options, Rate, Simulator, WebhookAuth, WebhookOptions, WebhookTally};
 
 /// What a receiver got: the header `Authorization`, and the body.
 type Got = (Option<String>, String);
@@ -125,6 +125,8 @@ async fn every_event_of_a_call_is_posted_whether_or_not_anybody_is_subscribed() 
     let ended = simulator.ended_calls().into_iter().map(|call| call.session_id);
     assert_eq!(sorted(simulator.calls_accepted_by_webhook()), sorted(ended.collect()));
     assert!(deliveries.len() > 100);
+    let all = WebhookTally { accepted: deliveries.len() as u64, failed: 0, waiting: 0 };
+    assert_eq!(simulator.webhook_tally(), all);
     simulator.shutdown().await;
 }
 

@@ -1,6 +1,7 @@
 //! What became of the events that the webhook was to send.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 
@@ -35,17 +36,48 @@ pub struct Delivery {
     pub fate: Fate,
 }
 
+/// Counts over all events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WebhookTally {
+    /// Answered 200.
+    pub accepted: u64,
+    /// Given up.
+    pub failed: u64,
+    /// Waiting for their turn, their answer or their next try.
+    pub waiting: usize,
+}
+
+impl fmt::Display for WebhookTally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { accepted, failed, waiting } = self;
+        write!(f, "webhook: {accepted} events accepted, {failed} given up, {waiting} waiting")
+    }
+}
+
 /// All of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Log {
     /// Whether the last answer was a 200.
     pub healthy: Option<bool>,
     deliveries: BTreeMap<u64, Delivery>,
     opened: u64,
-    waiting: usize,
+    tally: WebhookTally,
+    keep: bool,
 }
 
 impl Log {
+    /// An empty one; `keep` what is over and done with for [`Log::deliveries`], or
+    /// only count it.
+    pub fn new(keep: bool) -> Self {
+        Self {
+            healthy: None,
+            deliveries: BTreeMap::new(),
+            opened: 0,
+            tally: WebhookTally::default(),
+            keep,
+        }
+    }
+
     /// Notes an event and numbers it.
     pub fn open(&mut self, event: &Event) -> u64 {
         let delivery = Delivery {
@@ -56,7 +88,7 @@ impl Log {
             fate: Fate::Waiting,
         };
         self.opened += 1;
-        self.waiting += 1;
+        self.tally.waiting += 1;
         self.deliveries.insert(self.opened, delivery);
         if self.deliveries.len() > CAPACITY {
             self.deliveries.pop_first();
@@ -73,15 +105,21 @@ impl Log {
 
     /// Notes what became of it.
     pub fn close(&mut self, number: u64, fate: Fate) {
-        self.waiting -= 1;
-        if let Some(delivery) = self.deliveries.get_mut(&number) {
+        self.tally.waiting -= 1;
+        match fate {
+            Fate::Accepted => self.tally.accepted += 1,
+            _ => self.tally.failed += 1,
+        }
+        if !self.keep {
+            self.deliveries.remove(&number);
+        } else if let Some(delivery) = self.deliveries.get_mut(&number) {
             delivery.fate = fate;
         }
     }
 
-    /// How many wait for their turn, their answer or their next try.
-    pub fn waiting(&self) -> usize {
-        self.waiting
+    /// The counts.
+    pub fn tally(&self) -> WebhookTally {
+        self.tally
     }
 
     /// The latest events, in the order in which they came up.

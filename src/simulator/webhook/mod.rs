@@ -23,12 +23,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::log::Log;
+pub(super) use self::log::Log;
 use self::target::Target;
 use super::events::Event;
 use super::notice::{Narrator, Notice};
 
-pub use self::log::{Delivery, Fate};
+pub use self::log::{Delivery, Fate, WebhookTally};
 pub use self::target::{WebhookAuth, WebhookError, WebhookOptions};
 
 /// Requests under way at once; with more than one the order is chance.
@@ -55,6 +55,7 @@ impl Webhook {
         tasks: TaskTracker,
         narrator: Option<Narrator>,
         changed: watch::Sender<()>,
+        log: Log,
     ) -> Self {
         Self {
             stop,
@@ -63,7 +64,7 @@ impl Webhook {
             changed,
             turns: Semaphore::new(AT_ONCE),
             target: Mutex::default(),
-            log: Mutex::default(),
+            log: Mutex::new(log),
         }
     }
 
@@ -101,7 +102,7 @@ impl Webhook {
         };
         let mut log = self.log();
         let number = log.open(event);
-        if log.waiting() > WAITING {
+        if log.tally().waiting > WAITING {
             log.close(number, Fate::Failed("too many were waiting".into()));
             return;
         }
