@@ -7,6 +7,7 @@ use super::faults::{Faults, TopicRefusal};
 use super::handle::Simulator;
 use super::hub::Order;
 use super::listener::Door;
+use super::webhook::{WebhookError, WebhookOptions};
 
 /// How long connections may take to do what they are ordered.
 const OBEY_LIMIT: Duration = Duration::from_secs(10);
@@ -142,6 +143,12 @@ impl Simulator {
     /// Makes every REST token worthless: the next request is answered 401.
     pub fn revoke_rest_tokens(&self) {
         self.hub.rest().tokens.clear();
+    }
+
+    /// Sends the calls from here on to this webhook, or to none. What is on its way
+    /// goes on to where it was going.
+    pub async fn set_webhook(&self, options: Option<WebhookOptions>) -> Result<(), WebhookError> {
+        self.hub.webhook.set(options).await
     }
 
     async fn order_all(&self, order: &Order) {

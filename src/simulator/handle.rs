@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Mutex, oneshot};
-use tokio_util::task::TaskTracker;
 
 use super::call::Moment;
 use super::faults;
@@ -20,6 +19,7 @@ use super::notice::Narrator;
 use super::options::Options;
 use super::pace::{self, Rate};
 use super::tls::Identity;
+use super::webhook::WebhookError;
 
 /// How long [`Simulator::settle`] waits for the pongs.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
@@ -35,6 +35,9 @@ pub enum StartError {
         /// Why.
         cause: io::Error,
     },
+    /// The webhook cannot be.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The certificate could not be made.
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -78,8 +81,9 @@ impl Simulator {
         let reception = Reception {
             hub: Arc::clone(&hub),
             tls: identity.as_ref().map(|identity| identity.acceptor.clone()),
-            tasks: TaskTracker::new(),
+            tasks: hub.tasks.clone(),
         };
+        hub.webhook.set(hub.options.webhook.clone()).await?;
         let (door, address) = Door::open(address, reception.clone())
             .await
             .map_err(|cause| StartError::Listen { address, cause })?;

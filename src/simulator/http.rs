@@ -5,6 +5,7 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -116,8 +117,10 @@ pub async fn switch<W: AsyncWrite + Unpin>(stream: &mut W, accept_key: &str) -> 
 }
 
 /// Answers with an error in the form of the REST side (protocol page, 2) and closes.
+/// `now_ms` is the PBX's clock.
 pub async fn refuse<W: AsyncWrite + Unpin>(
     stream: &mut W,
+    now_ms: i64,
     status: &str,
     code: &str,
     message: &str,
@@ -125,10 +128,17 @@ pub async fn refuse<W: AsyncWrite + Unpin>(
     let error = Object::new().put("code", code).put("message", message);
     let body = Object::new().put_all("errors", [error]).finish();
     let answer = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nDate: {}\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        http_date(now_ms),
         body.len()
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await
+}
+
+/// A header's `Date`: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub fn http_date(unix_ms: i64) -> String {
+    let moment = Timestamp::from_millisecond(unix_ms).unwrap_or_default();
+    moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::archive::Archive;
 use super::call::Moment;
@@ -23,6 +24,7 @@ use super::presence;
 use super::rest;
 use super::spelling::Spelling;
 use super::topics::Subscriptions;
+use super::webhook::{self, Webhook};
 
 /// Something to write to one connection, in order.
 #[derive(Debug)]
@@ -68,6 +70,10 @@ pub struct Hub {
     pub options: Options,
     /// Ends everything.
     pub stop: CancellationToken,
+    /// Owns every task of a connection or of the webhook.
+    pub tasks: TaskTracker,
+    /// The PBX's own webhook.
+    pub webhook: Arc<Webhook>,
     faults: Mutex<Faults>,
     ledger: Mutex<Ledger>,
     lines: Mutex<BTreeMap<u64, Line>>,
@@ -83,14 +89,21 @@ pub struct Hub {
 impl Hub {
     /// A hub without connections.
     pub fn new(options: Options, exchange: Exchange, narrator: Option<Narrator>) -> Self {
+        let (stop, tasks, changed) =
+            (CancellationToken::new(), TaskTracker::new(), watch::Sender::new(()));
+        let log = webhook::Log::new(options.record);
+        let webhook =
+            Webhook::new(stop.clone(), tasks.clone(), narrator.clone(), changed.clone(), log);
         Self {
             faults: Mutex::new(options.faults.clone()),
             options,
-            stop: CancellationToken::new(),
+            stop,
+            tasks,
+            webhook: Arc::new(webhook),
             ledger: Mutex::default(),
             lines: Mutex::default(),
             exchange: Mutex::new(exchange),
-            changed: watch::Sender::new(()),
+            changed,
             calls_finished: AtomicBool::new(false),
             archive: Mutex::default(),
             rest: Mutex::default(),
@@ -225,9 +238,10 @@ impl Hub {
             self.touch();
         }
         let spelling = self.spelling();
-        if self.hears(Family::Cdr)
+        if (self.hears(Family::Cdr) || self.webhook.is_on())
             && let Some(event) = events::cdr_event(spelling, due)
         {
+            self.webhook.send(&event);
             self.push(event).await;
         }
         if self.hears(Family::Extension) || self.hears(Family::Queue) {

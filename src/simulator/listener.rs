@@ -120,6 +120,7 @@ impl Reception {
         };
         let mut read = BytesMut::new();
         let head = Head::read(&mut wire, &mut read).await?;
+        let now = self.hub.now_ms();
         match head.route(self.hub.options.dialect) {
             Route::Wsi(key) => {
                 http::switch(&mut wire, &key).await?;
@@ -129,10 +130,11 @@ impl Reception {
             Route::Rest => return Ok(Opened::Rest(Rewound::new(wire, &head.raw, &read))),
             Route::NoUpgrade => {
                 let status = "426 Upgrade Required";
-                http::refuse(&mut wire, status, "UPGRADE_REQUIRED", "Speak WebSocket.").await?;
+                http::refuse(&mut wire, now, status, "UPGRADE_REQUIRED", "Speak WebSocket.")
+                    .await?;
             }
             Route::NotFound => {
-                http::refuse(&mut wire, "404 Not Found", "NOT_FOUND", "No such path.").await?;
+                http::refuse(&mut wire, now, "404 Not Found", "NOT_FOUND", "No such path.").await?;
             }
         }
         self.hub.tell(Notice::Strayed(format!("{} {}", head.method, head.target)));

@@ -9,6 +9,7 @@
 //! | [`options`], [`faults`] | what it is started with; what it does wrong |
 //! | `listener` → `http` → `connection` → `session` | a client's way in |
 //! | `listener` → [`rest`] | the REST side on the same port |
+//! | [`webhook`] | the PBX's own push, beside WSI |
 //! | `auth`, `topics` | who may do what |
 //! | [`office`] → [`flows`] → [`call`] → [`exchange`] → [`events`], [`presence`] → [`spelling`] | a call's way out |
 //! | [`pace`] | when calls come by themselves |
@@ -45,6 +46,7 @@ pub mod past;
 pub mod presence;
 pub mod rest;
 pub mod spelling;
+pub mod webhook;
 pub mod witness;
 
 #[cfg(test)]
@@ -61,3 +63,4 @@ pub use options::{
 };
 pub use pace::Rate;
 pub use rest::{RestFaults, RestLogin, RestRequest, TokenForm};
+pub use webhook::{Delivery, Fate, WebhookAuth, WebhookError, WebhookOptions, WebhookTally};

@@ -26,6 +26,8 @@ pub enum Notice {
     /// A request to the REST side was answered with this status. Its query, which
     /// may hold numbers of callers, is left out.
     Rest(String, u16),
+    /// The webhook began to work, ceased to, or was ended.
+    Webhook(String),
     /// A connection ended.
     Ended(u64, Ending),
     /// The wanted number of calls has been made.
@@ -53,6 +55,7 @@ impl fmt::Display for Notice {
             Self::Strayed(what) => write!(f, "no such path: {what}"),
             Self::Fault(n, what) => write!(f, "#{n} fault: {what}"),
             Self::Rest(what, status) => write!(f, "{what}: {status}"),
+            Self::Webhook(what) => write!(f, "webhook: {what}"),
             Self::Ended(n, ending) => write!(f, "#{n} {ending}"),
             Self::AllCallsMade(calls) => write!(f, "{calls} calls made, no more will come"),
             Self::Failed(why) => write!(f, "connection failed: {why}"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::faults::Faults;
 use super::pace::Rate;
+use super::webhook::WebhookOptions;
 
 /// The simulated tenant's id: a decimal string above 2^53, as the PBX hands them out.
 pub const TENANT_ID: &str = "744028133476442112";
@@ -214,6 +215,8 @@ pub struct Options {
     pub record: bool,
     /// How long a token of the REST side is good for.
     pub token_life: Duration,
+    /// The PBX's own webhook.
+    pub webhook: Option<WebhookOptions>,
     /// Faults in force from the start.
     pub faults: Faults,
 }
@@ -240,6 +243,7 @@ impl Default for Options {
             unattended: false,
             calls: None,
             token_life: Duration::from_secs(1800),
+            webhook: None,
             status_as_string: false,
             extra_topics: Vec::new(),
             ping_every: Duration::from_secs(5),

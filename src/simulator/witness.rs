@@ -8,6 +8,7 @@ use super::call::Call;
 use super::handle::Simulator;
 use super::ledger::{ConnectionRecord, Login, Pushed, Subscribe, Tally};
 use super::rest::{RestLogin, RestRequest};
+use super::webhook::{Delivery, Fate, WebhookTally};
 
 impl Simulator {
     /// Every frame pushed, in order, with whether it is known to have been read.
@@ -59,6 +60,38 @@ impl Simulator {
     pub async fn wait_rest_count(&self, path: &str, count: u64, limit: Duration) -> bool {
         let hub = &self.hub;
         hub.wait_until(limit, || hub.rest().log.count(path) >= count).await
+    }
+
+    /// What became of the events that the webhook was to send, in the order in which
+    /// they came up; the last 200,000. Without `Options::record` only those that wait.
+    pub fn webhook_deliveries(&self) -> Vec<Delivery> {
+        self.hub.webhook.log().deliveries()
+    }
+
+    /// The webhook's counts so far; kept whether or not `Options::record` is on.
+    pub fn webhook_tally(&self) -> WebhookTally {
+        self.hub.webhook.log().tally()
+    }
+
+    /// Sessions of the calls whose record the webhook's receiver accepted.
+    pub fn calls_accepted_by_webhook(&self) -> Vec<String> {
+        let deliveries = self.webhook_deliveries().into_iter();
+        let accepted = deliveries.filter(|one| one.fate == Fate::Accepted);
+        accepted
+            .filter(|one| one.event_type == "call_cdr")
+            .filter_map(|one| one.session_id)
+            .collect()
+    }
+
+    /// A 404 has ended the webhook for good.
+    pub fn webhook_disabled(&self) -> bool {
+        self.hub.webhook.has_ended()
+    }
+
+    /// Waits until every event of the webhook was accepted or given up.
+    pub async fn wait_webhook_idle(&self, limit: Duration) -> bool {
+        let hub = &self.hub;
+        hub.wait_until(limit, || hub.webhook.log().tally().waiting == 0).await
     }
 
     /// Waits until at least `count` calls have ended.

@@ -14,8 +14,8 @@ use hyper::body::Frame;
 use hyper::header::{ALLOW, CONTENT_TYPE, DATE, RETRY_AFTER};
 use hyper::http::HeaderValue;
 use hyper::{Response, StatusCode};
-use jiff::Timestamp;
 
+use crate::simulator::http::http_date;
 use crate::simulator::object::Object;
 
 /// A body as hyper takes it.
@@ -165,10 +165,4 @@ fn half(json: String, reset: Arc<AtomicBool>) -> Body {
         }
     });
     BodyExt::boxed(StreamBody::new(frames))
-}
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(unix_ms: i64) -> String {
-    let moment = Timestamp::from_millisecond(unix_ms).unwrap_or_default();
-    moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

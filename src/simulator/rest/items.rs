@@ -49,7 +49,8 @@ pub fn call(spelling: Spelling, call: &Call, with_session: bool) -> Object {
         .put("user_data", call.user_data.as_deref().unwrap_or_default())
 }
 
-/// The items of `/cdrs/{id}`, one for each target.
+/// The items of `/cdrs/{id}`, one for each target. The page says "plus `cost`" and
+/// not where: each item has its own, and the answer the sum.
 pub fn targets(spelling: Spelling, call: &Call) -> Vec<Object> {
     call.targets.iter().map(|one| target(spelling, call, one)).collect()
 }

@@ -7,6 +7,8 @@ mod faults;
 mod outages;
 mod rest;
 mod rest_client;
+mod rest_faults;
 mod rest_items;
 mod server;
 mod spelling;
+mod webhook;

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use super::client::{Client, LIMIT, start};
 use super::rest_client::Rest;
-use crate::simulator::{DownDoor, Options, Rate};
+use crate::simulator::{DownDoor, Options, Rate, Simulator};
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
@@ -107,4 +107,36 @@ async fn ten_thousand_calls_of_the_last_hour_are_made_at_once() {
     shown.sort();
     assert_eq!(shown, expected);
     simulator.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_office_that_was_held_up_puts_no_call_into_the_future() {
+    let (rate, speed) = (Rate::PerSecond(100.0), Some(20.0));
+    let simulator = start(Options { rate, speed, ..Options::default() }).await;
+    let mut client = Client::subscribed(&simulator).await;
+    // More than all buffers take while nobody reads.
+    let stuck = simulator.push_oversized(15 << 20);
+    let read = async {
+        held_up(&simulator, Duration::from_secs(2)).await;
+        let mut records = 0;
+        while records < 100 {
+            let event = client.json().await;
+            if event["event_type"] == "call_cdr" {
+                let ended: i64 = event["ended_time"].as_str().unwrap().parse().unwrap();
+                assert!(ended <= now(), "{ended} {}", now());
+                records += 1;
+            }
+        }
+    };
+    tokio::join!(stuck, read);
+    simulator.shutdown().await;
+}
+
+/// Waits until no call has ended for so long, though some had before.
+async fn held_up(simulator: &Simulator, span: Duration) {
+    let mut before = 0;
+    while before == 0 || simulator.wait_ended(before + 1, span).await {
+        before = simulator.ended_calls().len();
+        tokio::task::yield_now().await;
+    }
 }

@@ -326,6 +326,12 @@ async fn simulate_help() {
           --calls <N>
               Stop making calls after N; the simulator goes on answering
 
+          --unattended
+              Begin at once, and go on without a subscription at every rate
+
+          --history <CALLS[:SECONDS]>
+              So many calls of the last hour, or of so many seconds, are on record in REST
+
           --exit
               With --calls: end once all have been made and read
 
@@ -338,7 +344,8 @@ async fn simulate_help() {
               [default: 1]
 
           --start-time <SECOND>
-              Unix second at which the office opens; by default calls end about now
+              Unix second at which the office opens, for the same times in every run; by default a call
+              ends when its record is pushed
 
           --dialect <DIALECT>
               Forms of login and subscribe
@@ -383,8 +390,31 @@ async fn simulate_help() {
 
               [default: 101]
 
+          --token-life <SECONDS>
+              How long a token of the REST side is good for
+
+              [default: 1800]
+
       -h, --help
               Print help (see a summary with '-h')
+
+    Webhook of the PBX:
+          --webhook <URL>
+              POST every event of a call there, too; calls then begin at once
+
+          --webhook-auth <HOW>
+              How the PBX shows who it is: basic:USER:PASSWORD, digest:USER:PASSWORD or bearer:TOKEN
+
+          --webhook-ca <FILE>
+              PEM file with the certificate, or the CA, of the receiver
+
+          --webhook-insecure
+              Take any certificate of the receiver
+
+          --webhook-retries <LIST>
+              Seconds to wait before each further try of an event
+
+              [default: 10,50,120,240,480]
 
     Faults:
           --refuse-logins <N>
@@ -433,6 +463,83 @@ async fn simulate_help() {
           --fragment
               Send every event in several frames, with a ping between them
 
+          --clock-off <SECONDS>
+              The PBX's clock is so many seconds ahead, or with a minus behind
+
+              [default: 0]
+
+          --restart-every <SECONDS[:DOWN]>
+              Every so many seconds the PBX is down for 5 or the number; calls go on
+
+    Faults of the REST side:
+          --rest-no-calllogs
+              /calllogs is not there
+
+          --rest-no-details
+              /cdrs/{id} is not there
+
+          --rest-no-oauth [<STATUS>]
+              /login/oauth/token is not there: 404 or 405
+
+          --rest-no-sign-in [<STATUS>]
+              /auth/sign_in is not there: 404 or 405
+
+          --rest-ignore-filter
+              Do not look at filter
+
+          --rest-ignore-orderby
+              Do not look at orderby
+
+          --rest-page-cap <N>
+              Do not look at top: N items a page
+
+          --rest-one-based-skip
+              skip=1 begins with the first item
+
+          --rest-own-calls
+              Show every user but the administrator the user's own calls only
+
+          --rest-late <SECONDS>
+              Show a call only so long after its end
+
+          --rest-slow <SECONDS>
+              Let every answer take so long
+
+          --rest-too-many <N[:SECONDS]>
+              Answer the first N requests 429, with Retry-After: 5 or the number
+
+          --rest-unavailable <N>
+              Answer the first N requests 503
+
+              [default: 0]
+
+          --rest-revoke-after <N>
+              Make every token worthless after N requests for calls, once
+
+          --rest-refuse-logins <N>
+              Refuse the first N logins
+
+          --rest-two-factor
+              Ask every user for a second factor
+
+          --rest-password-reset
+              Let every user change the password first
+
+          --rest-not-json <N>
+              Let the first N answers about calls be no JSON
+
+              [default: 0]
+
+          --rest-endless <N>
+              Let the first N answers about calls never end
+
+              [default: 0]
+
+          --rest-reset <N>
+              Reset the connection halfway through the first N answers about calls
+
+              [default: 0]
+
     Logging:
           --log-level <LEVEL>
               What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
@@ -457,6 +564,9 @@ async fn simulate_help() {
       cdrd simulate --dialect 12                    an old PBX
       cdrd simulate --close-after 20:1012           a PBX that restarts every 20 events
       cdrd simulate --refuse-logins 2 --malformed-every 10
+      cdrd simulate --restart-every 60:10           10 s after every 60 are in REST alone
+      cdrd simulate --history 10000 --rest-ignore-filter --rest-page-cap 50
+      cdrd simulate --webhook http://127.0.0.1:8080/pbx --webhook-auth bearer:TOKEN
     "#);
 }
 

@@ -1,16 +1,25 @@
 //! `cdrd simulate`: a PBX to try against, with calls and faults on request.
 
+mod faults;
+mod outage;
+mod rest;
+mod webhook;
+
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::simulator::faults::{CLOSE_CODE, TopicRefusal};
+use self::faults::FaultArgs;
+use self::outage::History;
+use self::rest::RestArgs;
+use self::webhook::WebhookArgs;
 use crate::simulator::{
-    Account, DOMAIN, Dialect, Faults, Notice, Options, PASSWORD, Rate, Release, Simulator,
-    TENANT_ID, TENANT_NAME,
+    Account, DOMAIN, Dialect, Notice, Options, PASSWORD, Rate, Release, Simulator, TENANT_ID,
+    TENANT_NAME,
 };
 
 /// How often the counts are printed.
@@ -26,11 +35,15 @@ Examples:
   cdrd simulate --tls --rate 30/m               with a self-signed certificate
   cdrd simulate --dialect 12                    an old PBX
   cdrd simulate --close-after 20:1012           a PBX that restarts every 20 events
-  cdrd simulate --refuse-logins 2 --malformed-every 10";
+  cdrd simulate --refuse-logins 2 --malformed-every 10
+  cdrd simulate --restart-every 60:10           10 s after every 60 are in REST alone
+  cdrd simulate --history 10000 --rest-ignore-filter --rest-page-cap 50
+  cdrd simulate --webhook http://127.0.0.1:8080/pbx --webhook-auth bearer:TOKEN";
 
-/// Simulate a PBX: logins, topics, realistic calls, and faults on request
+/// Simulate a PBX: WSI and REST, realistic calls, and faults on request
 ///
-/// Calls begin with the first subscription. Everything is told on stderr.
+/// Calls begin with the first subscription and end when their record is pushed.
+/// Everything is told on stderr.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -43,6 +56,12 @@ pub struct Args {
     /// Stop making calls after N; the simulator goes on answering
     #[arg(long, value_name = "N")]
     pub calls: Option<u64>,
+    /// Begin at once, and go on without a subscription at every rate
+    #[arg(long)]
+    pub unattended: bool,
+    /// So many calls of the last hour, or of so many seconds, are on record in REST
+    #[arg(long, value_name = "CALLS[:SECONDS]", value_parser = outage::history)]
+    history: Option<History>,
     /// With --calls: end once all have been made and read
     #[arg(long, requires = "calls")]
     pub exit: bool,
@@ -52,7 +71,8 @@ pub struct Args {
     /// The same seed makes the same calls
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Unix second at which the office opens; by default calls end about now
+    /// Unix second at which the office opens, for the same times in every run; by
+    /// default a call ends when its record is pushed
     #[arg(long, value_name = "SECOND")]
     pub start_time: Option<i64>,
     /// Forms of login and subscribe
@@ -76,56 +96,15 @@ pub struct Args {
     /// Extension number of the tenant user
     #[arg(long, default_value = "101")]
     pub extension: String,
+    /// How long a token of the REST side is good for
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1800")]
+    token_life: Duration,
+    #[command(flatten)]
+    webhook: WebhookArgs,
     #[command(flatten)]
     faults: FaultArgs,
-}
-
-/// What goes wrong.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Faults")]
-struct FaultArgs {
-    /// Refuse the first N logins
-    #[arg(long, value_name = "N")]
-    refuse_logins: Option<u32>,
-    /// Words of every refusal that is asked for
-    #[arg(long, default_value = "Refused by the simulator.")]
-    words: String,
-    /// Never answer a login
-    #[arg(long)]
-    mute_login: bool,
-    /// Drop the connection right after the first N logins
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    drop_after_login: u32,
-    /// Accept subscriptions without an answer
-    #[arg(long)]
-    mute_subscribe: bool,
-    /// Refuse a topic, always or N times; can be given more than once
-    #[arg(long, value_name = "NAME[:N]", value_parser = topic_and_times)]
-    refuse_topic: Vec<(String, Option<u32>)>,
-    /// Push an event before each answer
-    #[arg(long)]
-    event_before_answer: bool,
-    /// Close each connection after so many events, with 1012 or the code
-    #[arg(long, value_name = "EVENTS[:CODE]", value_parser = events_and_code)]
-    close_after: Option<(u64, u16)>,
-    /// Reset each connection's TCP after so many events
-    #[arg(long, value_name = "EVENTS", value_parser = at_least_one())]
-    reset_after: Option<u64>,
-    /// Fall silent on each connection after so many events, TCP standing
-    #[arg(long, value_name = "EVENTS", value_parser = at_least_one())]
-    silent_after: Option<u64>,
-    /// A frame that is not JSON after every so many events
-    #[arg(long, value_name = "EVENTS", value_parser = at_least_one())]
-    malformed_every: Option<u64>,
-    /// A text frame that is not UTF-8 after every so many events
-    #[arg(long, value_name = "EVENTS", value_parser = at_least_one())]
-    non_utf8_every: Option<u64>,
-    /// An event of 5 MiB after every so many events
-    #[arg(long, value_name = "EVENTS", value_parser = at_least_one())]
-    oversize_every: Option<u64>,
-    /// Send every event in several frames, with a ping between them
-    #[arg(long)]
-    fragment: bool,
+    #[command(flatten)]
+    rest: RestArgs,
 }
 
 fn at_least_one() -> clap::builder::RangedU64ValueParser {
@@ -137,50 +116,16 @@ fn factor(text: &str) -> Result<f64, String> {
     if factor.is_finite() && factor > 0.0 { Ok(factor) } else { Err("must be above 0".into()) }
 }
 
-fn events_and_code(text: &str) -> Result<(u64, u16), String> {
-    let (events, code) = match text.split_once(':') {
-        Some((events, code)) => (events, code.parse().map_err(|_| "the code is no number")?),
-        None => (text, CLOSE_CODE),
-    };
-    match events.parse() {
-        Ok(events) if events > 0 => Ok((events, code)),
-        _ => Err("write a number of events, or EVENTS:CODE".into()),
-    }
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
 }
 
-fn topic_and_times(text: &str) -> Result<(String, Option<u32>), String> {
+/// `FIRST`, or `FIRST:SECOND`.
+fn pair<A: FromStr, B: FromStr>(text: &str, default: B) -> Option<(A, B)> {
     match text.split_once(':') {
-        None => Ok((text.into(), None)),
-        Some((topic, times)) => match times.parse() {
-            Ok(times) => Ok((topic.into(), Some(times))),
-            Err(_) => Err("write NAME, or NAME:TIMES".into()),
-        },
-    }
-}
-
-impl FaultArgs {
-    fn faults(&self) -> Faults {
-        let words = || self.words.clone();
-        let refusal = |(topic, times): &(String, Option<u32>)| {
-            let (times, words) = (*times, words());
-            (topic.clone(), TopicRefusal { times, words })
-        };
-        Faults {
-            refuse_logins: self.refuse_logins.map(|times| (times, words())),
-            mute_auth: self.mute_login,
-            mute_subscribe: self.mute_subscribe,
-            event_before_answer: self.event_before_answer,
-            refuse_topics: self.refuse_topic.iter().map(refusal).collect(),
-            drop_after_login: self.drop_after_login,
-            close_after: self.close_after,
-            reset_after: self.reset_after,
-            silent_after: self.silent_after,
-            malformed_every: self.malformed_every,
-            non_utf8_every: self.non_utf8_every,
-            oversize_every: self.oversize_every,
-            fragment: self.fragment,
-            ..Faults::default()
-        }
+        Some((first, second)) => Some((first.parse().ok()?, second.parse().ok()?)),
+        None => Some((text.parse().ok()?, default)),
     }
 }
 
@@ -205,7 +150,10 @@ impl Args {
             speed: self.speed,
             calls: self.calls,
             record: false,
-            faults: self.faults.faults(),
+            unattended: self.unattended || self.webhook.webhook.is_some(),
+            token_life: self.token_life,
+            webhook: self.webhook.options(),
+            faults: self.faults.faults(&self.rest),
             ..Options::default()
         }
     }
@@ -229,7 +177,9 @@ impl Args {
         if self.dialect == Dialect::V22 {
             lines.push_str(&format!(
                 "# or: topics = [\"global_cdr_events\"], tenants = [\"{TENANT_ID}\"],\n\
-                 #     login = {{ username = \"admin\", password = \"{password}\" }}\n"
+                 #     login = {{ username = \"admin\", password = \"{password}\" }}\n\
+                 # REST is at {}\n",
+                simulator.rest_url()
             ));
         }
         lines
@@ -247,22 +197,33 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> 
         .context("the simulator did not start")?;
     eprintln!("simulated PBX, calls {}, for a client:\n", args.rate);
     eprintln!("[pbx.simulator]\n{}", args.client_config(&simulator));
+    if let Some(history) = args.history {
+        history.remember(&simulator);
+    }
     tokio::select! {
         () = shutdown.cancelled() => {}
-        () = report(&simulator) => {}
+        ended = restarts(&args, &simulator) => ended.context("the simulator did not restart")?,
+        () = report(&args, &simulator) => {}
         () = all_read(&simulator), if args.exit => {}
     }
-    eprintln!("ends: {}", simulator.tally());
+    eprintln!("ends: {}", counts(&args, &simulator));
     simulator.shutdown().await;
     Ok(())
 }
 
+async fn restarts(args: &Args, simulator: &Simulator) -> anyhow::Result<()> {
+    match args.faults.restart_every {
+        Some(restarts) => restarts.run(simulator).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Prints the counts now and then, when they have changed.
-async fn report(simulator: &Simulator) {
-    let mut last = simulator.tally();
+async fn report(args: &Args, simulator: &Simulator) {
+    let mut last = counts(args, simulator);
     loop {
         tokio::time::sleep(REPORT_EVERY).await;
-        let now = simulator.tally();
+        let now = counts(args, simulator);
         if now != last {
             eprintln!("{now}");
             last = now;
@@ -270,11 +231,20 @@ async fn report(simulator: &Simulator) {
     }
 }
 
+fn counts(args: &Args, simulator: &Simulator) -> String {
+    let mut counts = simulator.tally().to_string();
+    if args.webhook.webhook.is_some() {
+        counts.push_str(&format!("; {}", simulator.webhook_tally()));
+    }
+    counts
+}
+
 async fn all_read(simulator: &Simulator) {
     while !simulator.wait_calls_made(REPORT_EVERY).await {}
     if let Ok(Err(unsettled)) = tokio::time::timeout(LAST_READ, simulator.settle()).await {
         eprintln!("{unsettled}");
     }
+    simulator.wait_webhook_idle(LAST_READ).await;
 }
 
 #[cfg(test)]
@@ -282,6 +252,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::simulator::{TokenForm, WebhookAuth};
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -306,6 +277,29 @@ mod tests {
     }
 
     #[test]
+    fn rest_webhook_and_outage_flags_become_options() {
+        let line = "--rest-no-oauth 405 --rest-late 20 --rest-too-many 3:7 --rest-page-cap 10 \
+                    --clock-off -180 --token-life 2 --restart-every 60:10 --history 10000 \
+                    --webhook http://x/ --webhook-auth digest:pbx:a:b --webhook-retries 0.1,2";
+        let args = parse(line).unwrap();
+        let options = args.options();
+        let faults = &options.faults;
+        assert_eq!(faults.rest.no_token_form, Some((TokenForm::OAuth, 405)));
+        assert_eq!((faults.rest.late, faults.clock_off), (Duration::from_secs(20), -180));
+        assert_eq!((faults.rest.too_many, faults.rest.page_cap), (Some((3, 7)), Some(10)));
+        assert_eq!(options.token_life, Duration::from_secs(2));
+        assert_eq!(args.history, outage::history("10000:3600").ok());
+        assert_eq!(args.faults.restart_every, outage::restarts("60:10").ok());
+        assert!(options.unattended);
+        let webhook = options.webhook.unwrap();
+        assert_eq!(webhook.auth, WebhookAuth::Digest("pbx".into(), "a:b".into()));
+        assert_eq!(webhook.retries, [Duration::from_millis(100), Duration::from_secs(2)]);
+        assert_eq!(parse("").unwrap().options().faults.rest.no_token_form, None);
+        let bare = parse("--rest-no-sign-in --tls").unwrap().options();
+        assert_eq!(bare.faults.rest.no_token_form, Some((TokenForm::SignIn, 404)));
+    }
+
+    #[test]
     fn senseless_values_are_refused() {
         let lines = [
             "--rate fast",
@@ -317,6 +311,15 @@ mod tests {
             "--reset-after 0",
             "--release 21",
             "--exit",
+            "--rest-no-oauth 500",
+            "--rest-no-oauth --rest-no-sign-in",
+            "--rest-page-cap 0",
+            "--rest-late -1",
+            "--history 0",
+            "--restart-every 0",
+            "--webhook-auth bearer:x",
+            "--webhook http://x/ --webhook-auth basic:x",
+            "--clock-off soon",
         ];
         for line in lines {
             assert!(parse(line).is_err(), "{line}");
