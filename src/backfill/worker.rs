@@ -206,8 +206,9 @@ impl Worker {
         let settle = i64::try_from(self.settings.settle.as_millis()).unwrap_or(i64::MAX);
         let again = Clock::system().now_ms().saturating_add(settle);
         for span in spans {
-            let again_at_ms =
-                (span.kind == Kind::Gap && span.passes == 0 && settle > 0).then_some(again);
+            let last = span.end_ms.unwrap_or_default().saturating_add(LAST_PASS_MS);
+            let twice = span.kind == Kind::Gap && span.passes == 0 && settle > 0;
+            let again_at_ms = twice.then_some(again.max(last));
             self.journal.compared(Progress::Passed { n: span.n, again_at_ms }).await?;
             let seconds = (span.end_ms.unwrap_or(span.start_ms) - span.start_ms) / 1000;
             match (span.kind, again_at_ms) {

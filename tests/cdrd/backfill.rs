@@ -63,10 +63,16 @@ async fn complete(bench: &Bench) {
     };
     assert!(open.is_empty(), "open: {open:#?}");
     let wanted = expected(bench);
-    until("every call is in the file", async || delivered(bench).len() >= wanted.len()).await;
+    let last = Reader::open(&bench.path("journal.db")).unwrap().last_seq().unwrap();
+    until("the file has the journal", async || {
+        let file = envelopes(&bench.path("cdr.jsonl"));
+        file.last().map_or(0, |event| event["seq"].as_u64().unwrap()) >= last
+    })
+    .await;
     let got = delivered(bench);
-    let missing: Vec<_> = wanted.keys().filter(|call| !got.contains_key(*call)).collect();
-    assert!(missing.is_empty(), "{} missing: {missing:?}", missing.len());
+    let missing: Vec<_> =
+        bench.pbx.ended_calls().into_iter().filter(|c| !got.contains_key(&c.call_id)).collect();
+    assert!(missing.is_empty(), "missing: {missing:?}; {:#?}", spans(bench));
     assert!(
         got == wanted,
         "doubled: {:?}",
