@@ -20,6 +20,14 @@ fn sink(bench: &Bench, name: &str, lines: &str) -> String {
     format!("[sink.books]\ntype = \"file\"\npath = {path:?}\nstart = \"beginning\"\n{lines}\n")
 }
 
+/// A configuration that is the tester's alone.
+fn configure(bench: &Bench, sinks: &str) -> PathBuf {
+    let path = bench.path("config.toml");
+    std::fs::write(&path, bench.config_text(sinks)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
 /// The names in a folder, in order; none if there is no folder.
 fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -233,8 +241,7 @@ async fn what_is_sent_again_goes_to_a_new_file_and_no_finished_one_changes() {
     let bench = Bench::new().await;
     let out = bench.path("out");
     let text = sink(&bench, "cdr-%Y%m%dT%H%M%S.jsonl", "compress = \"gzip\"\nmanifest = true");
-    let config = bench.path("config.toml");
-    std::fs::write(&config, bench.config_text(&text)).unwrap();
+    let config = configure(&bench, &text);
     let daemon = Daemon::start(&bench);
     bench.subscribed().await;
     bench.push(20).await;
@@ -248,15 +255,19 @@ async fn what_is_sent_again_goes_to_a_new_file_and_no_finished_one_changes() {
         let packed = files.into_iter().filter(|(name, _)| name.ends_with(suffix));
         packed.map(|(name, bytes)| lines(&unpacked(&name, bytes)).len()).sum::<usize>()
     };
+    let rests = || {
+        let list = std::fs::read_to_string(out.join(".books.cdrd")).unwrap_or_default();
+        list.contains("\"open\":[],\"jobs\":[]")
+    };
     until("everything is compressed", async || {
-        bench.journalled() > 0 && count(".gz") == bench.journalled()
+        bench.journalled() > 0 && count(".gz") == bench.journalled() && rests()
     })
     .await;
     let before = read(&finished(&out));
     let (all, total) = (before.len(), bench.journalled());
     let mut command = cdrd(["replay", "--sink", "books", "--from-seq", "1", "-c"]);
     Process::run(command.arg(&config), "").await.ended_with(0);
-    until("the replay is compressed, too", async || count(".gz") == 2 * total).await;
+    until("the replay is compressed, too", async || count(".gz") == 2 * total && rests()).await;
     terminate(daemon).await;
     let after = read(&finished(&out));
     assert!(before.iter().all(|(name, bytes)| after[name] == *bytes), "a finished file changed");
@@ -316,8 +327,7 @@ async fn numbers_go_on_though_finished_files_were_taken_away() {
 async fn sighup_opens_names_anew_for_logrotate() {
     let bench = Bench::new().await;
     let out = bench.path("out");
-    std::fs::write(bench.path("config.toml"), bench.config_text(&sink(&bench, "cdr.jsonl", "")))
-        .unwrap();
+    configure(&bench, &sink(&bench, "cdr.jsonl", ""));
     let mut command = cdrd(["run", "-c"]);
     let mut daemon = Process::start(command.arg(bench.path("config.toml")));
     bench.subscribed().await;
@@ -343,8 +353,7 @@ async fn a_full_disk_is_told_and_waited_out_and_nothing_is_lost() {
     std::fs::create_dir(&out).unwrap();
     // A device that is always full.
     std::os::unix::fs::symlink("/dev/full", out.join("cdr.jsonl")).unwrap();
-    std::fs::write(bench.path("config.toml"), bench.config_text(&sink(&bench, "cdr.jsonl", "")))
-        .unwrap();
+    configure(&bench, &sink(&bench, "cdr.jsonl", ""));
     let mut command = cdrd(["run", "-c"]);
     let mut daemon = Process::start(command.arg(bench.path("config.toml")));
     bench.subscribed().await;
@@ -378,8 +387,7 @@ async fn a_full_file_system_tears_no_line_and_loses_no_event() {
     let out = bench.path("out");
     std::fs::create_dir(&out).unwrap();
     let text = "rotate = { size = \"32KiB\" }\ncompress = \"gzip\"\nmanifest = true\nwrite_to = \"partial\"";
-    std::fs::write(bench.path("config.toml"), bench.config_text(&sink(&bench, "cdr.jsonl", text)))
-        .unwrap();
+    configure(&bench, &sink(&bench, "cdr.jsonl", text));
     let script = "mount -t tmpfs -o size=1m tmpfs \"$0\" && head -c 900000 /dev/zero > \"$0/filler\" && \
         exec \"$1\" run -c \"$2\"";
     let mut command = std::process::Command::new("unshare");
@@ -388,9 +396,12 @@ async fn a_full_file_system_tears_no_line_and_loses_no_event() {
     bench.subscribed().await;
     // As the daemon sees it.
     let inside = PathBuf::from(format!("/proc/{}/root{}", daemon.id(), out.display()));
-    bench.push(400).await;
-    daemon.logs("No space left on device").await;
-    std::fs::remove_file(inside.join("filler")).unwrap();
+    // At once, before the waits between tries grow.
+    let mend = async {
+        daemon.logs("No space left on device").await;
+        std::fs::remove_file(inside.join("filler")).unwrap();
+    };
+    tokio::join!(bench.push(400), mend);
     until("everything is there", async || {
         let text = content(&inside, "cdr");
         lines(&text).len() == bench.pbx.log().len()
@@ -437,7 +448,7 @@ async fn files_get_the_mode_and_owner_that_were_asked_for() {
 async fn an_owner_that_does_not_exist_is_told_and_events_wait() {
     let bench = Bench::new().await;
     let text = sink(&bench, "cdr.jsonl", "owner = \"nobody-of-that-name\"");
-    std::fs::write(bench.path("config.toml"), bench.config_text(&text)).unwrap();
+    configure(&bench, &text);
     let mut command = cdrd(["run", "--drain", "100ms", "-c"]);
     let mut daemon = Process::start(command.arg(bench.path("config.toml")));
     bench.subscribed().await;
@@ -457,14 +468,10 @@ async fn whatever_was_committed_is_in_some_file_after_kills(
     name: &str,
     seed: u64,
 ) {
-    let options = Options { rate: Rate::PerSecond(400.0), record: false, ..Options::default() };
+    let options = Options { rate: Rate::PerSecond(150.0), record: false, ..Options::default() };
     let bench = Bench::with(options).await;
     let out = bench.path("out");
-    std::fs::write(
-        bench.path("config.toml"),
-        bench.config_text(&sink(&bench, name, lines_of_sink)),
-    )
-    .unwrap();
+    configure(&bench, &sink(&bench, name, lines_of_sink));
     let mut random = fastrand::Rng::with_seed(seed);
     for _ in 0..ROUNDS {
         let daemon = Daemon::start(&bench);
@@ -520,21 +527,21 @@ async fn whatever_was_committed_is_in_some_file_after_kills(
         }
     }
     let manifest = check_manifest(&out);
-    assert!(manifest.len() > 10, "{manifest:?}");
+    assert!(manifest.len() > 3, "{manifest:?}");
     let all = finished(&out);
     assert!(all.iter().all(|name| name.ends_with(".zst")), "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_nothing_while_files_are_rotated_by_size_and_compressed() {
-    let text = "rotate = { size = \"24KiB\" }\ncompress = \"zstd\"\nmanifest = true\nwrite_to = \"partial\"";
+    let text = "rotate = { size = \"128KiB\" }\ncompress = \"zstd\"\nmanifest = true\nwrite_to = \"partial\"";
     whatever_was_committed_is_in_some_file_after_kills(text, "cdr.jsonl", 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_nothing_while_files_with_a_stable_name_end_and_are_compressed() {
     let text =
-        "rotate = { size = \"24KiB\", every = \"hour\" }\ncompress = \"zstd\"\nmanifest = true";
+        "rotate = { size = \"128KiB\", every = \"hour\" }\ncompress = \"zstd\"\nmanifest = true";
     whatever_was_committed_is_in_some_file_after_kills(text, "cdr.jsonl", 6).await;
 }
 

@@ -50,7 +50,7 @@ impl Access {
         if owner.is_some() || group.is_some() {
             fchown(file, owner.map(Uid::from_raw), group.map(Gid::from_raw)).map_err(|e| {
                 let hint = "only root can give files away, and only to a group of its own can another user; leave out \"owner\" and \"group\", or run cdrd as that user";
-                io::Error::new(io::ErrorKind::Other, format!("cannot change its owner: {e}; {hint}"))
+                io::Error::other(format!("cannot change its owner: {e}; {hint}"))
             })?;
         }
         match self.mode {
@@ -82,7 +82,7 @@ fn id_of(name: &str, list: &str) -> io::Result<u32> {
     let found = find(&std::fs::read_to_string(list)?, name);
     found.ok_or_else(|| {
         let text = format!("{name:?} is not in {list}; write the name of one that is, or a number");
-        io::Error::new(io::ErrorKind::NotFound, text)
+        io::Error::other(text)
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// An error, and the file that it is about.
 #[derive(Debug, thiserror::Error)]
-#[error("file {}: {error}; {}", path.display(), next(error))]
+#[error("file {}: {error}{}", path.display(), next(error))]
 pub struct Fault {
     path: PathBuf,
     error: io::Error,
@@ -25,9 +25,11 @@ impl<T> At<T> for io::Result<T> {
 
 fn next(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
-        io::ErrorKind::PermissionDenied => "give the daemon's user the right to write there",
-        io::ErrorKind::ReadOnlyFilesystem => "mount it writable",
-        _ => "check the path and the disk",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free space there",
+        io::ErrorKind::PermissionDenied => "; give the daemon's user the right to write there",
+        io::ErrorKind::ReadOnlyFilesystem => "; mount it writable",
+        // A message of our own, which says it.
+        io::ErrorKind::Other if error.get_ref().is_some() => "",
+        _ => "; check the path and the disk",
     }
 }

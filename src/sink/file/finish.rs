@@ -78,7 +78,11 @@ impl Drop for Finisher {
     }
 }
 
-fn finish_all(settings: &Settings, store: &Store, stop: &AtomicBool) -> Result<(), Fault> {
+pub(super) fn finish_all(
+    settings: &Settings,
+    store: &Store,
+    stop: &AtomicBool,
+) -> Result<(), Fault> {
     loop {
         store.settle()?;
         let Some(job) = store.see(|state| state.jobs.first().cloned()) else { break };
@@ -127,14 +131,14 @@ fn finish(job: &Job, settings: &Settings, store: &Store, stop: &AtomicBool) -> R
 }
 
 /// What reading a file from end to end came to.
-enum Found {
+pub(super) enum Found {
     Content(Box<Summary>),
     /// There is no file, or no event in it.
     Nothing,
     Stopped,
 }
 
-fn summarize(job: &Job, settings: &Settings, stop: &AtomicBool) -> Result<Found, Fault> {
+pub(super) fn summarize(job: &Job, settings: &Settings, stop: &AtomicBool) -> Result<Found, Fault> {
     let encoder = &settings.encoder;
     let last = with_ending(&job.target, settings.compress.ending());
     let packed = part_of(&last);
@@ -186,7 +190,7 @@ fn summary(job: &Job, reading: Reading, headers: u64, last: &Path, settings: &Se
 }
 
 /// Gives a file its final name.
-fn name(job: &Job, summary: &Summary, settings: &Settings) -> Result<(), Fault> {
+pub(super) fn name(job: &Job, summary: &Summary, settings: &Settings) -> Result<(), Fault> {
     let last = settings.names.root().0.join(&summary.file);
     let is_packed = summary.uncompressed_sha256.is_some();
     let ready = if is_packed { part_of(&last) } else { job.source.clone() };

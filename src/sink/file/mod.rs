@@ -235,3 +235,6 @@ pub fn creatable(path: &Path) -> io::Result<()> {
     let existing = path.ancestors().skip(1).find(|folder| folder.exists());
     tempfile::tempfile_in(existing.unwrap_or(Path::new("."))).map(drop)
 }
+
+#[cfg(test)]
+mod tests;

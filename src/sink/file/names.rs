@@ -294,6 +294,16 @@ mod tests {
     }
 
     #[test]
+    fn the_hour_that_comes_twice_in_autumn_is_one_period() {
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        let names = Names::new("cdr.jsonl", Some(Every::Hour), false, berlin);
+        let base = |at: &str| names.slot(at.parse::<Timestamp>().unwrap().as_millisecond()).base;
+        assert_eq!(base("2026-10-25T00:30:00Z"), "cdr-2026-10-25T02.jsonl");
+        assert_eq!(base("2026-10-25T01:30:00Z"), "cdr-2026-10-25T02.jsonl");
+        assert_eq!(base("2026-10-25T02:00:00Z"), "cdr-2026-10-25T03.jsonl");
+    }
+
+    #[test]
     fn later_files_sort_behind_earlier_ones() {
         let day = names("cdr-%d-%m-%Y.jsonl", None, false);
         let sorted = ["cdr-30-11-2026.jsonl", "cdr-01-12-2026.jsonl", "cdr-01-12-2026-0002.jsonl"];

@@ -129,6 +129,11 @@ impl State {
         entry.path
     }
 
+    /// Where the file with this name is in the list of those that are being written.
+    pub fn place_of(&self, path: &Path) -> Option<usize> {
+        self.open.iter().position(|entry| entry.path == path)
+    }
+
     /// The job that makes this file.
     pub fn job_mut(&mut self, target: &Path) -> Option<&mut Job> {
         self.jobs.iter_mut().find(|job| job.target == target)

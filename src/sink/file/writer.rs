@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::compress::ENDINGS;
 use super::fault::{At, Fault};
 use super::keep;
-use super::names::{Slot, part_of};
+use super::names::{PART, Slot, part_of};
 use super::settings::{Settings, WriteTo};
 use super::state::{Content, Entry, State};
 use super::store::Store;
 use super::target::Target;
+use crate::clock::Clock;
 use crate::event::EventId;
 
 /// How long nothing must come for a file whose period is over, before it is finished:
@@ -106,6 +108,10 @@ impl Writer {
             self.end(&path)?;
             return Ok(0);
         }
+        if is_new {
+            self.begins_with(&path, batch.ids[from])?;
+        }
+        let target = self.target(&path)?;
         let lines = &batch.lines[start..batch.ends[from + count - 1]];
         let written = match header {
             [] => target.append(lines, fsync),
@@ -113,8 +119,23 @@ impl Writer {
         };
         written.at(&path)?;
         let length = target.good;
-        self.wrote(&path, is_new, length, batch, from..from + count)?;
+        self.wrote(&path, length, batch, from..from + count)?;
         Ok(count)
+    }
+
+    /// Notes the first event of a file, before it is there: a crash shall not part them.
+    fn begins_with(&self, path: &Path, id: EventId) -> Result<(), Fault> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let (id, index) = (Some(id.to_string()), |state: &State| state.place_of(path));
+        let is_noted =
+            |state: &State| index(state).is_none_or(|index| state.open[index].content.first == id);
+        if store.see(is_noted) {
+            return Ok(());
+        }
+        store.change(|state| {
+            let index = index(state).expect("just seen");
+            state.open[index].content = Content { first: id.clone(), ..Content::default() };
+        })
     }
 
     /// The open file of this name, if the name still leads to it; else it is opened.
@@ -138,7 +159,6 @@ impl Writer {
     fn wrote(
         &mut self,
         path: &Path,
-        is_new: bool,
         length: u64,
         batch: &Batch,
         events: std::ops::Range<usize>,
@@ -146,12 +166,8 @@ impl Writer {
         let Some(store) = &self.store else { return Ok(()) };
         self.touched.insert(path.to_owned(), Instant::now());
         let note = |state: &mut State| {
-            let Some(entry) = state.open.iter_mut().find(|entry| entry.path == path) else {
-                return;
-            };
-            if is_new {
-                entry.content.first = Some(batch.ids[events.start].to_string());
-            }
+            let Some(index) = state.place_of(path) else { return };
+            let entry = &mut state.open[index];
             entry.content.last = Some(batch.ids[events.end - 1].to_string());
             entry.content.length = length;
             entry.at_ms = entry.at_ms.max(batch.at_ms);
@@ -194,27 +210,16 @@ impl Writer {
     /// Puts a new file on the list.
     fn start(&self, store: &Store, batch: &Batch, is_late: bool) -> Result<PathBuf, Fault> {
         let (names, slot) = (&self.settings.names, &batch.slot);
-        let given = store.see(|state| state.given(&slot.base));
-        let root = names.root().0;
-        let found = keep::find(names).at(&root)?;
-        let all = found.finished.iter().chain(&found.partial);
-        let of_period = all.filter(|(name, _)| name.base == slot.base);
-        let (on_disk, is_plain) = of_period.fold((0, true), |(most, is_plain), (name, path)| {
-            (most.max(name.part), is_plain && *path == slot.stable)
-        });
         let stays = names.keep_the_stable_name(slot);
-        // A file that was written before files were finished, or whose entry was lost: if
-        // it is of the present, it goes on.
-        let goes_on = self.settings.write_to == WriteTo::Final && stays && is_plain && given == 0;
-        let goes_on = goes_on && names.slot(jiff::Timestamp::now().as_millisecond()) == *slot;
-        let part = if goes_on { 1 } else { given.max(on_disk) + 1 };
+        let part = self.next_part(store, slot, stays)?;
         let target = names.file(&slot.base, part);
         let is_taken = is_late || (stays && part > 1);
         let path = match self.settings.write_to {
             WriteTo::Final if !is_taken => slot.stable.clone(),
             _ => part_of(&target),
         };
-        let (base, content) = (slot.base.clone(), Content::default());
+        let first = batch.ids.first().map(ToString::to_string);
+        let (base, content) = (slot.base.clone(), Content { first, ..Content::default() });
         let entry = Entry { base, part, path: path.clone(), target, at_ms: batch.at_ms, content };
         store.change(|state| {
             state.gave(&slot.base, part);
@@ -223,13 +228,36 @@ impl Writer {
         Ok(path)
     }
 
+    /// The number of a new file: none that was given, and none that is on disk.
+    fn next_part(&self, store: &Store, slot: &Slot, stays: bool) -> Result<u32, Fault> {
+        let names = &self.settings.names;
+        let given = store.see(|state| state.given(&slot.base));
+        if given > 0 {
+            let mut part = given + 1;
+            while is_taken(&names.file(&slot.base, part)) {
+                part += 1;
+            }
+            return Ok(part);
+        }
+        let found = keep::find(names).at(&names.root().0)?;
+        let all = found.finished.iter().chain(&found.partial);
+        let of_period: Vec<_> = all.filter(|(name, _)| name.base == slot.base).collect();
+        let last = of_period.iter().map(|(name, _)| name.part).max().unwrap_or(0);
+        // A file from before files were finished, or whose entry was lost: if it is of the
+        // present, it goes on.
+        let is_alone = of_period.iter().all(|(_, path)| *path == slot.stable);
+        let goes_on = stays && is_alone && self.settings.write_to == WriteTo::Final;
+        let is_present = || names.slot(Clock::system().now_ms()) == *slot;
+        Ok(if goes_on && is_present() { 1 } else { last + 1 })
+    }
+
     /// Ends a file: it is to be finished.
     fn end(&mut self, path: &Path) -> Result<(), Fault> {
         let store = self.store()?.clone();
         self.targets.retain(|target| target.path != path);
         self.touched.remove(path);
         store.change(|state| {
-            if let Some(index) = state.open.iter().position(|entry| entry.path == path) {
+            if let Some(index) = state.place_of(path) {
                 state.end(index);
             }
         })?;
@@ -257,7 +285,8 @@ impl Writer {
             over.map(|entry| entry.path.clone()).collect()
         });
         for path in over {
-            let touched = *self.touched.entry(path.clone()).or_insert_with(Instant::now);
+            let found = || last_written(&path).unwrap_or_else(Instant::now);
+            let touched = *self.touched.entry(path.clone()).or_insert_with(found);
             if at_once || touched.elapsed() >= QUIET {
                 self.end(&path)?;
             }
@@ -271,4 +300,17 @@ impl Writer {
         let Some(store) = &self.store else { return (false, false) };
         store.see(|state| (!state.open.is_empty(), !state.jobs.is_empty()))
     }
+}
+
+/// When a file was last written to, if that can be told.
+fn last_written(path: &Path) -> Option<Instant> {
+    let modified = std::fs::metadata(path).ok()?.modified().ok()?;
+    Instant::now().checked_sub(modified.elapsed().ok()?)
+}
+
+/// Whether a final name is in use, compressed or not.
+fn is_taken(target: &Path) -> bool {
+    let name = target.as_os_str().to_string_lossy();
+    let ended = |ending: &str| Path::new(&format!("{name}{ending}")).exists();
+    ["", PART].into_iter().chain(ENDINGS).any(ended)
 }
