@@ -25,7 +25,7 @@ use super::fault::{At, Fault};
 use super::names::part_of;
 use super::settings::Settings;
 use super::state::{Job, Summary, sync_folder};
-use super::store::Store;
+use super::store::{Store, was_taken};
 use super::{keep, manifest};
 
 /// The work in the background: one file after the other, on a thread for such work.
@@ -147,7 +147,7 @@ pub(super) fn summarize(job: &Job, settings: &Settings, stop: &AtomicBool) -> Re
     let reading =
         compress::read(&job.source, line_end, settings.compress, &packed, &settings.access, &stop);
     let reading = match reading {
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !job.source.exists() => {
+        Err(e) if was_taken(&job.source, &e) && !job.source.exists() => {
             if job.content.length > 0 {
                 tracing::warn!(path = %job.source.display(), "a file is gone before it was finished; did somebody take it away?");
             }
@@ -197,7 +197,7 @@ pub(super) fn name(job: &Job, summary: &Summary, settings: &Settings) -> Result<
     if ready != last {
         match std::fs::rename(&ready, &last) {
             // Done before a crash; it may have been taken away since.
-            Err(e) if e.kind() == io::ErrorKind::NotFound && job.summary.is_some() => {}
+            Err(e) if was_taken(&ready, &e) && job.summary.is_some() => {}
             renamed => renamed.at(&ready)?,
         }
     }

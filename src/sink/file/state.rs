@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::access::Access;
-use super::target::create_folder;
 
 /// Periods whose highest number is remembered, for when files have been moved away.
 const PERIODS: usize = 64;
@@ -111,7 +110,6 @@ impl State {
 
     /// Writes it anew: whole, or not at all.
     pub fn save(&self, path: &Path, fsync: bool) -> io::Result<()> {
-        create_folder(path)?;
         let new = path.with_extension("cdrd.new");
         let mut file =
             Access::default().options().write(true).create(true).truncate(true).open(&new)?;

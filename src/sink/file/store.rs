@@ -72,8 +72,7 @@ impl Store {
             let Some(from) = &job.from else { continue };
             if !job.source.exists() {
                 match std::fs::rename(from, &job.source) {
-                    // Somebody took it away.
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) if was_taken(from, &e) => {}
                     renamed => renamed.at(from)?,
                 }
                 if self.fsync {
@@ -92,6 +91,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Whether somebody took a file away, alone and not with its folder.
+pub fn was_taken(path: &Path, error: &io::Error) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    error.kind() == io::ErrorKind::NotFound && folder.is_none_or(Path::exists)
 }
 
 /// Takes up files whose entry was lost, and deletes the halves of compressed ones, which

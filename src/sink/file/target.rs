@@ -22,9 +22,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Opens or creates it, for lines with this end.
+    /// Opens or creates it, in a folder that is there, for lines with this end.
     pub fn open(path: &Path, line_end: &[u8], access: &Access) -> io::Result<Self> {
-        create_folder(path)?;
         let mut file = access.options().read(true).append(true).create(true).open(path)?;
         access.give(&file)?;
         let good = end_of_lines(&mut file, line_end)?;

@@ -17,7 +17,7 @@ use super::names::{PART, Slot, part_of};
 use super::settings::{Settings, WriteTo};
 use super::state::{Content, Entry, State};
 use super::store::Store;
-use super::target::Target;
+use super::target::{Target, create_folder};
 use crate::clock::Clock;
 use crate::event::EventId;
 
@@ -119,7 +119,7 @@ impl Writer {
         };
         written.at(&path)?;
         let length = target.good;
-        self.wrote(&path, length, batch, from..from + count)?;
+        self.wrote(&path, length, batch, from..from + count);
         Ok(count)
     }
 
@@ -148,6 +148,7 @@ impl Writer {
                     self.targets.clear();
                 }
                 let (line_end, access) = (self.settings.encoder.line_end(), &self.settings.access);
+                create_folder(path).at(path)?;
                 self.targets.push(Target::open(path, line_end, access).at(path)?);
                 self.targets.len() - 1
             }
@@ -156,14 +157,8 @@ impl Writer {
     }
 
     /// Notes what a file has now.
-    fn wrote(
-        &mut self,
-        path: &Path,
-        length: u64,
-        batch: &Batch,
-        events: std::ops::Range<usize>,
-    ) -> Result<(), Fault> {
-        let Some(store) = &self.store else { return Ok(()) };
+    fn wrote(&mut self, path: &Path, length: u64, batch: &Batch, events: std::ops::Range<usize>) {
+        let Some(store) = &self.store else { return };
         self.touched.insert(path.to_owned(), Instant::now());
         let note = |state: &mut State| {
             let Some(index) = state.place_of(path) else { return };
@@ -172,12 +167,11 @@ impl Writer {
             entry.content.length = length;
             entry.at_ms = entry.at_ms.max(batch.at_ms);
         };
+        // The events are where they belong: should the list not be written now, it is
+        // before anybody acts on it, and a crash in between costs the manifest one id.
         match self.settings.manifest {
-            true => store.change(note),
-            false => {
-                store.note(note);
-                Ok(())
-            }
+            true => drop(store.change(note)),
+            false => store.note(note),
         }
     }
 
@@ -210,6 +204,8 @@ impl Writer {
     /// Puts a new file on the list.
     fn start(&self, store: &Store, batch: &Batch, is_late: bool) -> Result<PathBuf, Fault> {
         let (names, slot) = (&self.settings.names, &batch.slot);
+        let list = self.settings.own_file(".", ".cdrd");
+        create_folder(&list).at(&list)?;
         let stays = names.keep_the_stable_name(slot);
         let part = self.next_part(store, slot, stays)?;
         let target = names.file(&slot.base, part);
