@@ -20,7 +20,7 @@ pub enum Compress {
     None,
     /// `.gz`, for whatever reads files.
     Gzip,
-    /// `.zst`: smaller, and several times as fast.
+    /// `.zst`: usually smaller, and faster.
     Zstd,
 }
 

@@ -134,9 +134,15 @@ impl Sink for FileSink {
                 return;
             }
             self.tend(true).await;
-            if timeout(LAST, self.finisher.wait()).await.is_err() {
-                self.finisher.stop();
-                self.finisher.wait().await;
+            let ended = match timeout(LAST, self.finisher.wait()).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    self.finisher.stop();
+                    self.finisher.wait().await
+                }
+            };
+            if let Some(Err(fault)) = ended {
+                self.failed(&fault);
             }
         })
     }
