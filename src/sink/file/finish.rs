@@ -162,7 +162,12 @@ pub(super) fn summarize(job: &Job, settings: &Settings, stop: &AtomicBool) -> Re
             return Ok(Found::Nothing);
         }
         Ok(None) => return Ok(Found::Stopped),
-        Err(e) => return Err(e).at(&job.source),
+        Err(e) => {
+            // A disk that is full has no room for half of it. If this fails, the next try
+            // writes over it.
+            let _ = std::fs::remove_file(&packed);
+            return Err(e).at(&job.source);
+        }
     };
     let header = encoder.header_line().map(|line| [&line, line_end].concat());
     let headers = u64::from(begins_with(&job.source, header).at(&job.source)?);

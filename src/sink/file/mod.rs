@@ -91,7 +91,8 @@ impl Sink for FileSink {
         Box::pin(async move {
             let batch = self.first_run(events);
             let (confirmed, fault) = self.with_writer(move |writer| writer.write(&batch)).await;
-            if self.settings.finishes && fault.is_none() {
+            if self.settings.finishes {
+                // After a fault, too: what is compressed makes room.
                 self.tend(false).await;
             }
             let failure = fault.map(|fault| failure(&fault));
@@ -170,12 +171,17 @@ impl FileSink {
         let now_ms = Clock::system().now_ms();
         let tended = self.with_writer(move |writer| {
             let ended = writer.end_what_is_over(now_ms, at_once);
-            let store = writer.store().map(Arc::clone);
-            (ended.and(store), writer.unfinished())
+            (ended, writer.store().map(Arc::clone), writer.unfinished())
         });
-        let (store, (open, jobs)) = tended.await;
+        let (ended, store, (open, jobs)) = tended.await;
+        if let Err(fault) = ended {
+            self.failed(&fault);
+        }
         match self.finisher.ended().await {
-            Some(Err(fault)) => self.failed(&fault),
+            Some(Err(fault)) => {
+                self.not_before = Instant::now() + RETRY;
+                self.failed(&fault);
+            }
             Some(Ok(())) if !jobs => {
                 self.failures.over();
             }
@@ -185,8 +191,7 @@ impl FileSink {
             Ok(store) if jobs && (at_once || Instant::now() >= self.not_before) => {
                 self.finisher.begin(&self.settings, store);
             }
-            Ok(_) => {}
-            Err(fault) => self.failed(fault),
+            _ => {}
         }
         let waits = jobs || store.is_err() || self.finisher.is_at_it();
         let ends = open && self.settings.names.change_with_time();
@@ -195,7 +200,6 @@ impl FileSink {
 
     /// Nothing is lost: what could not be done is on the list, and done later.
     fn failed(&mut self, fault: &Fault) {
-        self.not_before = Instant::now() + RETRY;
         if let Some(times) = self.failures.note(&fault.to_string()) {
             warn!(sink = self.settings.name, error = %fault, times, "a file cannot be finished; it will be tried again");
         }

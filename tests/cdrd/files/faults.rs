@@ -27,7 +27,7 @@ async fn a_full_disk_is_told_and_waited_out_and_nothing_is_lost() {
         std::fs::remove_file(out.join("cdr.jsonl")).unwrap();
         until("everything is there", async || {
             let mut text = content(&out, "cdr");
-            text.extend(std::fs::read(out.join("cdr.jsonl")).unwrap_or_default());
+            text.extend(whole(std::fs::read(out.join("cdr.jsonl")).unwrap_or_default()));
             lines(&text).len() == bench.pbx.log().len()
         })
         .await;
@@ -37,7 +37,7 @@ async fn a_full_disk_is_told_and_waited_out_and_nothing_is_lost() {
     }
 }
 
-/// A file system of a megabyte in which files are rotated and compressed. Needs the
+/// A file system of four megabytes in which files are rotated and compressed. Needs the
 /// right to mount one, in a namespace of its own; the test above does not.
 #[tokio::test]
 async fn a_full_file_system_tears_no_line_and_loses_no_event() {
@@ -52,7 +52,7 @@ async fn a_full_file_system_tears_no_line_and_loses_no_event() {
     std::fs::create_dir(&out).unwrap();
     let text = "rotate = { size = \"32KiB\" }\ncompress = \"gzip\"\nmanifest = true\nwrite_to = \"partial\"";
     configure(&bench, &sink(&bench, "cdr.jsonl", text));
-    let script = "mount -t tmpfs -o size=1m tmpfs \"$0\" && head -c 900000 /dev/zero > \"$0/filler\" && \
+    let script = "mount -t tmpfs -o size=4m tmpfs \"$0\" && head -c 4000000 /dev/zero > \"$0/filler\" && \
         exec \"$1\" run -c \"$2\"";
     let mut command = std::process::Command::new("unshare");
     command.args(["-rm", "sh", "-c", script]).arg(&out).arg(env!("CARGO_BIN_EXE_cdrd"));
@@ -115,9 +115,8 @@ async fn whatever_was_committed_is_in_some_file_after_kills(
                 continue;
             }
             let bytes = std::fs::read(out.join(name)).unwrap_or_default();
-            let text = unpacked(name, bytes);
-            let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-            ids.extend(lines(&text[..whole]).iter().map(|e| e["id"].as_str().unwrap().to_owned()));
+            let text = whole(unpacked(name, bytes));
+            ids.extend(lines(&text).iter().map(|e| e["id"].as_str().unwrap().to_owned()));
         }
         ids
     };
@@ -148,7 +147,9 @@ async fn whatever_was_committed_is_in_some_file_after_kills(
     // What is being written is in no manifest; no file is there twice.
     for name in unfinished {
         if out.join(name).exists() {
-            std::fs::rename(out.join(name), bench.path("unfinished")).unwrap();
+            let aside = bench.path("unfinished");
+            std::fs::rename(out.join(name), &aside).unwrap();
+            assert!(lines(&std::fs::read(aside).unwrap()).len() > 0);
         }
     }
     let manifest = check_manifest(&out);

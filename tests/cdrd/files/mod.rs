@@ -79,10 +79,16 @@ pub fn content(folder: &Path, stem: &str) -> Vec<u8> {
             .map(|name| std::fs::read(folder.join(name)).map(|bytes| unpacked(name, bytes)))
             .collect();
         if let Ok(read) = read {
-            return read.concat();
+            return read.into_iter().flat_map(whole).collect();
         }
     }
     panic!("files are renamed without an end");
+}
+
+/// Without the line that is just being written.
+fn whole(mut text: Vec<u8>) -> Vec<u8> {
+    text.truncate(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    text
 }
 
 fn lines(text: &[u8]) -> Vec<Value> {

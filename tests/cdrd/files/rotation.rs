@@ -209,7 +209,7 @@ async fn sighup_opens_names_anew_for_logrotate() {
     let mut daemon = Process::start(command.arg(bench.path("config.toml")));
     bench.subscribed().await;
     let (now, before) = (out.join("cdr.jsonl"), out.join("cdr.jsonl.1"));
-    let count = |path: &Path| std::fs::read(path).map_or(0, |text| lines(&text).len());
+    let count = |path: &Path| std::fs::read(path).map_or(0, |text| lines(&whole(text)).len());
     bench.push(5).await;
     until("it is there", async || count(&now) == bench.pbx.log().len()).await;
     let first = count(&now);
