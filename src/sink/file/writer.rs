@@ -214,8 +214,7 @@ impl Writer {
             WriteTo::Final if !is_taken => slot.stable.clone(),
             _ => part_of(&target),
         };
-        let first = batch.ids.first().map(ToString::to_string);
-        let (base, content) = (slot.base.clone(), Content { first, ..Content::default() });
+        let (base, content) = (slot.base.clone(), Content::default());
         let entry = Entry { base, part, path: path.clone(), target, at_ms: batch.at_ms, content };
         store.change(|state| {
             state.gave(&slot.base, part);
