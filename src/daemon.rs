@@ -62,13 +62,15 @@ pub enum Ended {
     AtDeadline,
 }
 
-/// What tells a daemon to end.
+/// What a daemon is told from outside, above all to end.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     /// Stop in order.
     pub gracefully: CancellationToken,
     /// Stop waiting for sinks.
     pub now: CancellationToken,
+    /// Not an end: files are to be opened anew. Counts how often this was asked for.
+    pub reopen: watch::Sender<u64>,
 }
 
 /// A running daemon.
@@ -80,6 +82,7 @@ pub struct Daemon {
     runners: JoinSet<Result<(), RunnerError>>,
     sessions: CancellationToken,
     drain_to: watch::Sender<Option<u64>>,
+    reopen: watch::Sender<u64>,
     states: Vec<(Arc<str>, watch::Receiver<State>)>,
 }
 
@@ -99,6 +102,7 @@ impl Daemon {
             runners: JoinSet::new(),
             sessions: CancellationToken::new(),
             drain_to,
+            reopen: watch::Sender::new(0),
             states: Vec::new(),
         };
         daemon.start_sinks(config)?;
@@ -117,6 +121,7 @@ impl Daemon {
             })?;
             let drain_to = self.drain_to.subscribe();
             let runner = Runner::new(settings, sink, &self.journal, cursor, drain_to);
+            let runner = runner.reopening_on(self.reopen.subscribe());
             self.runners.spawn(runner.run());
         }
         Ok(())
@@ -170,13 +175,20 @@ impl Daemon {
 
     /// Runs until told to stop, then drains for at most `drain`.
     pub async fn run(mut self, stop: Stop, drain: Duration) -> Result<Ended, DaemonError> {
-        let fault = tokio::select! {
-            () = stop.gracefully.cancelled() => None,
-            () = stop.now.cancelled() => None,
-            result = self.writer.ended() => Some(journal_ended(result)),
-            Some(ended) = self.supervisors.join_next() => self.session_ended(ended),
-            Some(ended) = self.backfills.join_next() => Some(backfill_ended(ended)),
-            Some(ended) = self.runners.join_next() => Some(runner_ended(ended)),
+        let mut reopen = stop.reopen.subscribe();
+        let fault = loop {
+            break tokio::select! {
+                () = stop.gracefully.cancelled() => None,
+                () = stop.now.cancelled() => None,
+                result = self.writer.ended() => Some(journal_ended(result)),
+                Some(ended) = self.supervisors.join_next() => self.session_ended(ended),
+                Some(ended) = self.backfills.join_next() => Some(backfill_ended(ended)),
+                Some(ended) = self.runners.join_next() => Some(runner_ended(ended)),
+                Ok(()) = reopen.changed() => {
+                    self.reopen.send_modify(|times| *times += 1);
+                    continue;
+                }
+            };
         };
         match fault {
             Some(fault) => Err(self.root_cause(fault).await),

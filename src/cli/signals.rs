@@ -1,4 +1,5 @@
-//! Signals: the first asks for an orderly stop, the second ends the drain.
+//! Signals: the first asks for an orderly stop, the second ends the drain. SIGHUP has
+//! files opened anew.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -6,7 +7,7 @@ use tracing::{info, warn};
 use crate::daemon::Stop;
 
 /// Listens to SIGINT and SIGTERM from now on. SIGHUP, which ends a process by
-/// default, is noted and ignored.
+/// default, is passed on.
 pub fn stop_on_signals() -> Stop {
     let stop = Stop::default();
     let told = stop.clone();
@@ -25,7 +26,8 @@ pub fn stop_on_signals() -> Stop {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {
-                    info!("SIGHUP: the configuration is not reloaded; restart to apply changes");
+                    info!("SIGHUP: files are opened anew; the configuration is not reloaded, restart to apply changes");
+                    told.reopen.send_modify(|times| *times += 1);
                     continue;
                 }
             }

@@ -21,6 +21,7 @@ pub mod stdout;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::config::Section;
 use crate::event::Stored;
@@ -41,6 +42,21 @@ pub trait Sink: Send {
 
     /// Whether the sink could take events now, without sending any: for `check`.
     fn probe(&mut self) -> BoxFuture<'_, Result<String, String>>;
+
+    /// When the sink wants [`Sink::wake`], if it is not busy; `None` is never. Asked
+    /// anew after everything that it does.
+    fn next_wake(&self) -> Option<Instant> {
+        None
+    }
+
+    /// What is to be done when no event comes, such as finishing a file at midnight.
+    /// The sink itself tells what goes wrong, and tries again.
+    fn wake(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
+    /// Whoever rotates files or logs asks for their names to be opened anew (SIGHUP).
+    fn reopen(&mut self) {}
 
     /// After the last batch.
     fn close(&mut self) -> BoxFuture<'_, ()> {

@@ -55,6 +55,7 @@ pub struct Runner {
     cursor: Cursor,
     commits: broadcast::Receiver<Commit>,
     drain_to: DrainTo,
+    reopen: watch::Receiver<u64>,
     pub(super) reading: Reading,
     /// The last event that was taken up, whether the filter let it through or not.
     seq: u64,
@@ -93,11 +94,19 @@ impl Runner {
             cursor,
             commits: journal.commits(),
             drain_to,
+            // Nobody asks, unless told otherwise.
+            reopen: watch::channel(0).1,
             reading: journal.reading(),
             behind: true,
             failures: Repeat::default(),
             second: SecondChances::new(journal.asked()),
         }
+    }
+
+    /// The sink opens files anew whenever this changes.
+    pub fn reopening_on(mut self, reopen: watch::Receiver<u64>) -> Self {
+        self.reopen = reopen;
+        self
     }
 
     /// Delivers until told to end and everything up to there is delivered.
@@ -124,6 +133,11 @@ impl Runner {
 
     /// What to do next. What is sent again and what is new take turns.
     async fn next(&mut self) -> Result<Step, RunnerError> {
+        // An error is a daemon that ends, or none: nobody will ask.
+        if self.reopen.has_changed().unwrap_or(false) {
+            self.reopen.mark_unchanged();
+            self.sink.reopen();
+        }
         if self.second.takes_turn() {
             return Ok(Step::Again);
         }
@@ -149,6 +163,8 @@ impl Runner {
                 // The sender is dropped only with the daemon; then there is an end, too.
                 changed = self.drain_to.changed() => if changed.is_err() { return Ok(Step::End) },
                 () = self.second.wanted() => return Ok(Step::Again),
+                Ok(()) = self.reopen.changed() => self.sink.reopen(),
+                () = due(self.sink.next_wake()) => self.sink.wake().await,
             }
         }
     }
@@ -238,6 +254,14 @@ impl Runner {
         let sink = Arc::clone(&self.name);
         self.journal.dead_letter(DeadLetter { sink, at_ms, reason, event: event.clone() }).await?;
         Ok(())
+    }
+}
+
+/// Resolves when a sink wants to be woken.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -64,6 +64,40 @@ impl Subject for File {
     }
 }
 
+/// Files that are rotated, compressed, and have no final name before.
+struct Files {
+    file: File,
+}
+
+impl Subject for Files {
+    async fn new(bench: &Bench) -> Self {
+        Self { file: File::new(bench).await }
+    }
+
+    fn table(&self) -> String {
+        format!(
+            "{}rotate = {{ size = \"16KiB\" }}\ncompress = \"zstd\"\nwrite_to = \"partial\"\n\
+             manifest = true\n",
+            self.file.table()
+        )
+    }
+
+    fn delivered(&self) -> Vec<Vec<u8>> {
+        let aside = self.file.folder.with_extension("aside");
+        let folder = if aside.exists() { aside } else { self.file.folder.clone() };
+        let text = crate::files::content(&folder, "events");
+        text.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(<[u8]>::to_vec).collect()
+    }
+
+    fn break_down(&self) {
+        self.file.break_down();
+    }
+
+    fn mend(&self) {
+        self.file.mend();
+    }
+}
+
 struct Http {
     receiver: Receiver,
 }
@@ -407,6 +441,7 @@ every_sink! {
     exec: Exec<false>,
     exec_confirming: Exec<true>,
     file: File,
+    file_rotating: Files,
     http: Http,
     socket: Socket<false>,
     socket_confirming: Socket<true>,

@@ -11,6 +11,7 @@
 //! | `journal` | places, repeats, cursors, lag, retention, full, locked |
 //! | `conformance` | does every sink keep the contract? |
 //! | `http` | which answers confirm, retry, or make a dead letter |
+//! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
 //! | `plugins` | programs and receivers of lines that crash, hang, refuse, talk nonsense |
 //! | `second_chances` | dead letters, quarantine, replay, export; with a daemon and without |
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
@@ -25,6 +26,7 @@ mod commands;
 mod conformance;
 mod crash;
 mod faults;
+mod files;
 mod formats;
 mod gaps;
 mod harness;

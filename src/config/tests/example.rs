@@ -52,7 +52,7 @@ fn the_example_loads_as_it_is_without_a_warning() {
 fn the_example_loads_with_every_setting_in_force() {
     let text = with_every_setting();
     let config = Config::parse("config.example.toml", &text, &environment()).unwrap();
-    assert_eq!((config.pbxs.len(), config.sinks.len()), (6, 7));
+    assert_eq!((config.pbxs.len(), config.sinks.len()), (6, 8));
     // The last resort is shown, so it warns; nothing else does.
     assert_eq!(config.warnings.len(), 1, "{:#?}", config.warnings);
     assert!(config.warnings[0].contains("insecure_skip_verify"));
@@ -91,9 +91,9 @@ fn settings_that_are_commented_out_in_the_first_tables_are_the_defaults() {
     assert_eq!(shown, sinks(&parse(bare).unwrap()).join("\n"));
     let crm = "[pbx.a]\nurl = \"wss://h/wsi\"\nlogin = { username = \"u\", password = \"p\" }\n[sink.crm]\ntype = \"http\"\nurl = \"https://h/\"\n";
     let (crate::sink::Settings::Http(shown), crate::sink::Settings::Http(default)) =
-        (full.sinks[1].settings.clone(), parse(crm).unwrap().sinks.remove(0).settings)
+        (full.sinks[2].settings.clone(), parse(crm).unwrap().sinks.remove(0).settings)
     else {
-        panic!("the second sink of the example is of type http")
+        panic!("the third sink of the example is of type http")
     };
     assert_eq!(
         (shown.timeout, shown.retry, shown.encoder.format(), shown.batch, shown.in_flight),
