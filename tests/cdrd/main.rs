@@ -15,6 +15,7 @@
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
 //! | `crash` | kill -9 at random moments |
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
+//! | `rest` | is every call found over REST, whatever the PBX ignores? |
 //! | `independent` | the same against a WebSocket server that is not ours |
 
 mod billing;
@@ -32,5 +33,6 @@ mod lockout;
 mod plugins;
 mod process;
 mod receiver;
+mod rest;
 mod second_chances;
 mod sessions;
