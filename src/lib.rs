@@ -17,7 +17,7 @@
 //! | [`sink`] | the ways out; knows `event` and the journal |
 //! | [`daemon`] | the wiring of all of these: start, supervision, drain |
 //! | [`record`] | the normal form of a CDR |
-//! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`], [`http_time`] | what several of them need |
+//! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`], [`http_time`], [`digest`] | what several of them need |
 //! | [`simulator`] | a PBX to try against; knows none of the above |
 //! | [`cli`] | a file for each command |
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod digest;
 pub mod event;
 pub mod http_time;
 pub mod journal;

@@ -5,6 +5,7 @@
 //! told, is the business of the files beside this one.
 
 mod address;
+mod auth;
 mod backfill;
 mod environment;
 mod error;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 
 pub use address::is_loopback;
+pub use auth::{Auth, User, read as read_auth};
 pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 pub use load::DEFAULT_PATH;
