@@ -13,6 +13,7 @@
 //! | [`event`] | an event, its decoding and its stable id; knows nobody |
 //! | [`pbx`] | sessions with PBXs; knows `event` and the journal's intake |
 //! | [`rest`] | asks a PBX for calls over REST; knows `event` and the rule about refused logins |
+//! | [`webhook`] | takes in what a PBX posts; knows `event` and the journal's intake |
 //! | [`journal`] | what is on disk; knows `event` |
 //! | [`sink`] | the ways out; knows `event` and the journal |
 //! | [`daemon`] | the wiring of all of these: start, supervision, drain |
@@ -40,3 +41,4 @@ pub mod simulator;
 pub mod sink;
 pub mod systemd;
 pub mod tls;
+pub mod webhook;

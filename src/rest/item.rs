@@ -69,7 +69,11 @@ impl fmt::Debug for Odd {
 pub struct NotAnEvent(String);
 
 impl Call {
-    pub(super) fn read(item: Bytes) -> Result<Self, Odd> {
+    /// Reads one item of `/calllogs` or `/cdrs`.
+    ///
+    /// # Errors
+    /// It is no object, or its start cannot be read.
+    pub fn read(item: Bytes) -> Result<Self, Odd> {
         let odd = |reason: &str| Odd { reason: reason.to_owned(), item: item.clone() };
         let told = call::parse(&item).map_err(|_| odd("an item of REST that is no JSON object"))?;
         let started = told

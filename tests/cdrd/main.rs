@@ -16,6 +16,7 @@
 //! | `crash` | kill -9 at random moments |
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
 //! | `rest` | is every call found over REST, whatever the PBX ignores? |
+//! | `webhook` | is every post in the journal before its 200, and who is let in? |
 //! | `independent` | the same against a WebSocket server that is not ours |
 
 mod billing;
@@ -36,3 +37,4 @@ mod receiver;
 mod rest;
 mod second_chances;
 mod sessions;
+mod webhook;
