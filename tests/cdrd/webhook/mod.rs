@@ -6,6 +6,7 @@ mod ways;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use cdrd::config::Tls;
 use cdrd::event::{Origin, Stored};
 use cdrd::journal::reader::Reader;
 use reqwest::{Client, Method, Response, StatusCode};
@@ -36,8 +37,15 @@ fn start(bench: &Bench) -> (Running, String) {
     (daemon, url)
 }
 
+/// A client for plain HTTP.
+fn client() -> Client {
+    let tls = Tls { insecure_skip_verify: true, ..Tls::default() };
+    let tls = (*cdrd::tls::client_config(&tls).unwrap()).clone();
+    Client::builder().tls_backend_preconfigured(tls).build().unwrap()
+}
+
 async fn post(url: &str, body: impl Into<reqwest::Body>) -> Response {
-    let request = Client::new().post(url).bearer_auth("t0ken").body(body);
+    let request = client().post(url).bearer_auth("t0ken").body(body);
     request.timeout(crate::harness::PATIENCE).send().await.unwrap()
 }
 
@@ -91,7 +99,7 @@ async fn a_body_that_cannot_be_decoded_is_kept_and_answered_200() {
 async fn every_other_request_has_the_answer_that_it_deserves() {
     let bench = Bench::new().await;
     let (daemon, url) = start(&bench);
-    let client = Client::new();
+    let client = client();
     let other = client.post(url.replace("/hq", "/hq/")).bearer_auth("t0ken").body(EVENT);
     assert_eq!(other.send().await.unwrap().status(), StatusCode::NOT_FOUND);
     for method in [Method::GET, Method::PUT, Method::OPTIONS] {
@@ -151,7 +159,7 @@ async fn two_pbxs_share_an_address_and_each_has_its_own_secret() {
     let address = daemon.webhooks[0];
     assert_eq!(post(&format!("http://{address}/portsip/hq"), EVENT).await.status(), 200);
     assert_eq!(post(&format!("http://{address}/b"), EVENT).await.status(), 401);
-    let right = Client::new().post(format!("http://{address}/b")).bearer_auth("other").body(EVENT);
+    let right = client().post(format!("http://{address}/b")).bearer_auth("other").body(EVENT);
     assert_eq!(right.send().await.unwrap().status(), 200);
     let pbxs: Vec<_> =
         stored(&bench.path("journal.db")).iter().map(|e| e.event.pbx.to_string()).collect();
@@ -194,7 +202,7 @@ async fn a_stop_lets_open_requests_finish_and_takes_no_new_ones() {
             let url = url.clone();
             tokio::spawn(async move {
                 let body = EVENT.replace("594", &n.to_string());
-                let request = Client::new().post(&url).bearer_auth("t0ken").body(body);
+                let request = client().post(&url).bearer_auth("t0ken").body(body);
                 request.send().await.is_ok_and(|answer| answer.status() == StatusCode::OK)
             })
         })
