@@ -77,7 +77,10 @@ impl Route {
     async fn keep(&self, body: Bytes) -> Result<(), Stopped> {
         let received_ms = self.clock.now_ms();
         let (reason, data) = match decode(&self.pbx, Origin::Webhook, received_ms, body.clone()) {
-            Ok(Frame::Event(event)) => return self.intake.events_durably(vec![event]).await,
+            Ok(Frame::Event(event)) => {
+                self.intake.events_durably(vec![event]).await?;
+                return Ok(());
+            }
             Ok(Frame::Answer(_)) => ("an answer to a command, not an event".to_owned(), body),
             Err((why, data)) => (why.to_string(), data),
         };
