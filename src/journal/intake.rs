@@ -44,7 +44,8 @@ impl Intake {
         let (done, durable) = oneshot::channel();
         let request = Request { what: Control::Quarantine(suspect), done: Some(done) };
         self.control.send(request).await.map_err(|_| Stopped)?;
-        durable.await.map_err(|_| Stopped)
+        durable.await.map_err(|_| Stopped)?;
+        Ok(())
     }
 
     /// Moves what could not be decoded into the queue, one by one; as safe to drop
