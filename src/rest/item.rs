@@ -143,6 +143,7 @@ impl Call {
         event.maybe("direction", &told.direction.map(direction));
         event.maybe("ended_reason", &told.end_reason.map(lower));
         event.maybe("status_code", &told.status_code.map(status_code));
+        event.maybe("ring_duration", &ring_seconds(&told).map(digits));
         event.maybe("talk_duration", &told.talk_seconds.map(digits));
         event.maybe("trunk_name", &told.trunk);
         event.maybe("outbound_caller_id", &told.outbound_caller_id);
@@ -258,6 +259,14 @@ impl Object {
 
 fn digits(number: u32) -> Cow<'static, str> {
     Cow::Owned(number.to_string())
+}
+
+/// REST does not count it, but tells from when to when; a call that never rang did so
+/// for no time. Whole seconds, as the times are.
+fn ring_seconds(told: &call::Call<'_>) -> Option<u32> {
+    let until = told.answered_at.or(told.ended_at)?;
+    let rang = told.rang_at.map_or(0, |at| until.as_second() - at.as_second());
+    u32::try_from(rang).ok()
 }
 
 /// REST tells SIP's 200 where the WebSocket interface tells 0: no error.

@@ -65,7 +65,7 @@ fn a_sample_of_the_call_logs_becomes_a_cdr_with_the_item_verbatim() {
         "caller": "104", "caller_domain": "test.io", "caller_display_name": "Alan Turing",
         "callee": "+442079460000", "callee_domain": "test.io",
         "direction": "out", "ended_reason": "caller_disconnected", "status_code": "0",
-        "talk_duration": "51", "trunk_name": "Colt London",
+        "ring_duration": "7", "talk_duration": "51", "trunk_name": "Colt London",
         "outbound_caller_id": "+4930987604", "call_targets": [],
     });
     assert_eq!(data, expected);
