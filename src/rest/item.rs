@@ -123,6 +123,7 @@ impl Call {
     fn wsi_shape(&self) -> Result<Bytes, NotAnEvent> {
         let told = call::parse(&self.item).map_err(|e| NotAnEvent(e.to_string()))?;
         let details = self.details.as_deref().and_then(Details::read);
+        let rang = ring_seconds(&told);
         let mut event = Object::new();
         event.text("event_type", "call_cdr");
         event.time("start_time", told.started_at);
@@ -143,7 +144,7 @@ impl Call {
         event.maybe("direction", &told.direction.map(direction));
         event.maybe("ended_reason", &told.end_reason.map(lower));
         event.maybe("status_code", &told.status_code.map(status_code));
-        event.maybe("ring_duration", &ring_seconds(&told).map(digits));
+        event.maybe("ring_duration", &rang.map(digits));
         event.maybe("talk_duration", &told.talk_seconds.map(digits));
         event.maybe("trunk_name", &told.trunk);
         event.maybe("outbound_caller_id", &told.outbound_caller_id);
