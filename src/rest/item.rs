@@ -267,7 +267,8 @@ fn digits(number: u32) -> Cow<'static, str> {
 fn ring_seconds(told: &call::Call<'_>) -> Option<u32> {
     let until = told.answered_at.or(told.ended_at)?;
     let rang = told.rang_at.map_or(0, |at| until.as_second() - at.as_second());
-    u32::try_from(rang).ok()
+    // An announcement may answer before somebody's phone rings.
+    u32::try_from(rang.max(0)).ok()
 }
 
 /// REST tells SIP's 200 where the WebSocket interface tells 0: no error.
