@@ -3,6 +3,7 @@
 //! Stopping keeps promise 7: sessions close, the journal commits, sinks drain until
 //! the deadline, cursors are saved. What is left is delivered after the next start.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::pbx::state::State;
 use crate::pbx::supervisor::Supervisor;
 use crate::sink::OpenError;
 use crate::sink::runner::{Runner, RunnerError};
+use crate::webhook::{BindError, Listener};
 
 /// How long sinks may drain after a stop, unless told otherwise.
 pub const DRAIN: Duration = Duration::from_secs(10);
@@ -43,6 +45,9 @@ pub enum DaemonError {
         /// Why.
         cause: OpenError,
     },
+    /// There is no way to listen for a PBX's posts.
+    #[error(transparent)]
+    Webhook(#[from] BindError),
     /// At the stop, the journal could not commit in time what was received.
     #[error(
         "the journal could not commit what was received within the drain deadline; is its disk full or failing?"
@@ -84,6 +89,7 @@ pub struct Daemon {
     drain_to: watch::Sender<Option<u64>>,
     reopen: watch::Sender<u64>,
     states: Vec<(Arc<str>, watch::Receiver<State>)>,
+    webhooks: Vec<SocketAddr>,
 }
 
 impl Daemon {
@@ -104,8 +110,10 @@ impl Daemon {
             drain_to,
             reopen: watch::Sender::new(0),
             states: Vec::new(),
+            webhooks: Vec::new(),
         };
         daemon.start_sinks(config)?;
+        daemon.start_webhooks(config, clock)?;
         daemon.start_sessions(config, clock)?;
         Ok(daemon)
     }
@@ -130,7 +138,7 @@ impl Daemon {
     fn start_sessions(&mut self, config: &Config, clock: Clock) -> Result<(), DaemonError> {
         let remembered = self.journal.reader()?.refusals()?;
         let lockout = Lockout::new(Memory::Journal(self.journal.clone()), clock, remembered);
-        for pbx in &config.pbxs {
+        for pbx in config.pbxs.iter().filter(|pbx| pbx.wsi) {
             let name = Arc::clone(&pbx.name);
             let (intake, stop) = (self.journal.intake(), self.sessions.clone());
             let supervisor = Supervisor::new(pbx.clone(), intake, lockout.clone(), stop);
@@ -163,12 +171,27 @@ impl Daemon {
         });
     }
 
+    /// Before the sessions: an address that cannot be had must not cost a login.
+    fn start_webhooks(&mut self, config: &Config, clock: Clock) -> Result<(), DaemonError> {
+        for listener in Listener::bind_all(&config.pbxs, &self.journal.intake(), clock)? {
+            self.webhooks.push(listener.address());
+            self.supervisors.spawn(listener.run(self.sessions.clone()));
+        }
+        Ok(())
+    }
+
+    /// Where webhooks listen.
+    pub fn webhooks(&self) -> &[SocketAddr] {
+        &self.webhooks
+    }
+
     /// The journal, for whoever reads it beside the sinks.
     pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// The state of each PBX's session, in the order of the configuration.
+    /// The state of each PBX's session, in the order of the configuration; of those that
+    /// have one.
     pub fn states(&self) -> &[(Arc<str>, watch::Receiver<State>)] {
         &self.states
     }

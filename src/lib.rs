@@ -13,12 +13,13 @@
 //! | [`event`] | an event, its decoding and its stable id; knows nobody |
 //! | [`pbx`] | sessions with PBXs; knows `event` and the journal's intake |
 //! | [`rest`] | asks a PBX for calls over REST; knows `event` and the rule about refused logins |
+//! | [`webhook`] | takes in what a PBX posts; knows `event` and the journal's intake |
 //! | [`journal`] | what is on disk; knows `event` |
 //! | [`backfill`] | fetches what nobody heard; knows [`rest`], `event` and the journal |
 //! | [`sink`] | the ways out; knows `event` and the journal |
 //! | [`daemon`] | the wiring of all of these: start, supervision, drain |
 //! | [`record`] | the normal form of a CDR |
-//! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`], [`http_time`] | what several of them need |
+//! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`], [`http_time`], [`digest`] | what several of them need |
 //! | [`simulator`] | a PBX to try against; knows none of the above |
 //! | [`cli`] | a file for each command |
 #![forbid(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod digest;
 pub mod event;
 pub mod http_time;
 pub mod journal;
@@ -41,3 +43,4 @@ pub mod simulator;
 pub mod sink;
 pub mod systemd;
 pub mod tls;
+pub mod webhook;

@@ -1,4 +1,4 @@
-//! TLS for every client of the program: rustls with ring, the system's roots, and
+//! TLS for every client and server of the program: rustls with ring, the system's roots, and
 //! answers to self-signed PBXs that do not switch security off.
 //!
 //! - nothing set: the system's roots, chain and name checked;
@@ -20,7 +20,8 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
 use sha2::{Digest, Sha256};
 use tracing::warn;
@@ -78,6 +79,23 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsSetupError> {
             config.with_client_auth_cert(chain, key).map_err(|e| unusable(pair(&e)))?
         }
     };
+    Ok(Arc::new(config))
+}
+
+/// The server configuration of those who listen with this certificate.
+pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, TlsSetupError> {
+    let unusable = |reason: String| TlsSetupError::Identity {
+        cert_file: identity.cert_file.clone(),
+        key_file: identity.key_file.clone(),
+        reason,
+    };
+    let (chain, key) = load(identity).map_err(|e| unusable(e.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|e| unusable(pair(&e)))?;
     Ok(Arc::new(config))
 }
 

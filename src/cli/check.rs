@@ -1,6 +1,6 @@
 //! `cdrd check`: is the configuration right, and do the peers agree?
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use tokio::sync::watch;
@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::logging::Logging;
 use super::{ConfigFile, tail};
 use crate::clock::Clock;
-use crate::config::{Config, Pbx, Sink, Who};
+use crate::config::{Config, Pbx, Sink, Webhook, Who};
 use crate::daemon::Stop;
 use crate::journal::intake::Intake;
 use crate::journal::lock;
@@ -21,6 +21,7 @@ use crate::pbx::session::Session;
 use crate::pbx::state::{Phase, State};
 use crate::pbx::subscribe::Subscriptions;
 use crate::sink::file::creatable;
+use crate::tls;
 
 /// Validate the configuration; with --connect, try every PBX and sink
 #[derive(Debug, clap::Args)]
@@ -61,7 +62,12 @@ async fn connect_all(config: &Config, report: &mut Report) {
     let memory = if path.exists() { Memory::File(path.clone()) } else { Memory::Nowhere };
     let lockout = Lockout::new(memory, Clock::system(), tail::remembered(path));
     for pbx in &config.pbxs {
-        check_pbx(pbx, &lockout, report).await;
+        if pbx.wsi {
+            check_pbx(pbx, &lockout, report).await;
+        }
+        if let Some(webhook) = &pbx.webhook {
+            report.judge(&format!("pbx \"{}\"", pbx.name), check_webhook(webhook, path));
+        }
     }
     for sink in &config.sinks {
         check_sink(sink, report).await;
@@ -77,6 +83,24 @@ fn check_journal(path: &Path) -> Result<String, String> {
         false => creatable(path).map_err(|e| format!("journal {}: {e}", path.display())),
     };
     usable.map(|()| format!("{} ({daemon})", path.display()))
+}
+
+/// Whether the PBX's posts could be taken. Nobody is asked to send one.
+fn check_webhook(webhook: &Webhook, journal: &Path) -> Result<String, String> {
+    let Webhook { listen, path, identity, .. } = webhook;
+    if let Some(identity) = identity {
+        tls::server_config(identity).map_err(|e| format!("webhook: {e}"))?;
+    }
+    let scheme = if identity.is_some() { "https" } else { "http" };
+    match std::net::TcpListener::bind(listen) {
+        Ok(_) => Ok(format!("webhook can listen at {scheme}://{listen}{path}")),
+        Err(e) if e.kind() == ErrorKind::AddrInUse && lock::is_held(journal) => {
+            Ok(format!("webhook at {scheme}://{listen}{path} (in use by a running daemon)"))
+        }
+        Err(e) => Err(format!(
+            "webhook cannot listen at {listen}: {e}; is it an address of this machine, and does no other program listen there?"
+        )),
+    }
 }
 
 async fn check_pbx(pbx: &Pbx, lockout: &Lockout, report: &mut Report) {

@@ -17,7 +17,7 @@ pub enum Exit {
     Unavailable = 69,
     /// A fault of ours.
     Internal = 70,
-    /// The journal cannot be read or written.
+    /// The journal cannot be read or written, or a webhook's address not listened at.
     Io = 74,
     /// Stopped at the drain deadline; the journal has what sinks lack.
     Undrained = 75,
@@ -40,7 +40,7 @@ impl Exit {
     /// The code of a daemon that could not start or go on.
     pub fn of_daemon(error: &DaemonError) -> Self {
         match error {
-            DaemonError::Journal(_) | DaemonError::Stuck => Self::Io,
+            DaemonError::Journal(_) | DaemonError::Stuck | DaemonError::Webhook(_) => Self::Io,
             DaemonError::Sink { .. } => Self::Config,
             DaemonError::Internal(_) => Self::Internal,
         }

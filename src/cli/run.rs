@@ -20,7 +20,8 @@ use crate::daemon::{Daemon, Ended};
 
 Ends with 0 after SIGINT or SIGTERM once every sink has everything, with 75 if the
 drain deadline came first (the journal keeps what is left), with 78 if the
-configuration is wrong, with 74 if the journal cannot be read or written.")]
+configuration is wrong, with 74 if the journal cannot be read or written, or a webhook's
+address cannot be listened at.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigFile,

@@ -52,6 +52,13 @@ pub(super) struct Around<'a> {
     pub(super) login_is_faulty: bool,
 }
 
+/// Whether the PBX's table as a whole asks for backfill, by default or by a key.
+pub(super) fn is_wanted(pbx: &mut Section, dialect: Dialect) -> bool {
+    let table = pbx.value("backfill").and_then(|value| value.get_ref().as_table());
+    let enabled = table.and_then(|table| table.get("enabled")?.get_ref().as_bool());
+    enabled.unwrap_or(dialect == Dialect::V22)
+}
+
 /// Reads the table, or takes the defaults where there is none.
 pub(super) fn read(section: &mut Section, around: &Around<'_>) -> Result<Backfill, NoBackfill> {
     let documented = around.dialect == Dialect::V22;

@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use super::reading::Reading;
 use super::section::Section;
-use super::{Config, ConfigError, Environment, Problem, journal, pbx, sink};
+use super::{Config, ConfigError, Environment, Problem, journal, pbx, sink, webhook};
 
 /// Where the configuration is looked for if nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/cdrd/config.toml";
@@ -89,6 +89,9 @@ pub(super) fn read_root(mut root: Section) -> Config {
         check_name(name, section);
         pbx::read(name, section)
     });
+    if let Some((pbx, message)) = webhook::clash(&pbxs) {
+        root.problem_in("pbx", &pbx.name, "webhook", message);
+    }
     let sinks = root.named_tables("sink", |name, section| {
         check_name(name, section);
         sink::read(name, &names, section)

@@ -25,6 +25,12 @@ pub(super) fn read(section: &mut Section, dialect: Option<Dialect>) -> Login {
     Login { who: who.unwrap_or(stand_in), password }
 }
 
+/// For a PBX that nobody logs in to.
+pub(super) fn nobody() -> Login {
+    let who = Who::Tenant { name: String::new() };
+    Login { who, password: crate::secret::Secret::new("") }
+}
+
 /// The form that has exactly the given values, in the order of [`KEYS`].
 fn who(given: [Option<String>; 5]) -> Option<Who> {
     match given {

@@ -5,6 +5,7 @@
 //! told, is the business of the files beside this one.
 
 mod address;
+mod auth;
 mod backfill;
 mod environment;
 mod error;
@@ -24,6 +25,7 @@ mod tls;
 mod topics;
 pub mod units;
 mod values;
+mod webhook;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -33,6 +35,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 
 pub use address::is_loopback;
+pub use auth::{Auth, User, read as read_auth};
 pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 pub use load::DEFAULT_PATH;
@@ -89,6 +92,24 @@ pub struct Pbx {
     pub backfill: Option<Backfill>,
     /// Why not, where `backfill` is `None`.
     pub no_backfill: Option<NoBackfill>,
+    /// Whether there is a session over the WebSocket interface. Without one and without
+    /// backfill, `url` and `login` may be stand-ins, since nobody uses them.
+    pub wsi: bool,
+    /// Where the PBX may post its events to.
+    pub webhook: Option<Webhook>,
+}
+
+/// The PBX's own webhook, taken in: `[pbx.NAME.webhook]`.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Where to listen. Several PBXs may share an address.
+    pub listen: std::net::SocketAddr,
+    /// The path that is this PBX's.
+    pub path: String,
+    /// How the PBX shows that it is the one.
+    pub auth: Auth,
+    /// Certificate and key; plain HTTP without, on this machine alone.
+    pub identity: Option<Identity>,
 }
 
 /// Fetching calls over REST: `[pbx.NAME.backfill]`.

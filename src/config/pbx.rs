@@ -8,13 +8,10 @@ use reqwest::Url;
 use super::nearest::nearest;
 use super::section::Section;
 use super::topics::{self, Resolved, SELECTORS, Selectors};
-use super::{Dialect, Pbx, Reconnect, Tls, Topic, address, backfill, login, tls};
+use super::{Dialect, Pbx, Reconnect, Tls, Topic, Webhook, address, backfill, login, tls, webhook};
 
 const DIALECTS: &[(&str, Dialect)] =
     &[("22", Dialect::V22), ("16", Dialect::V16), ("12", Dialect::V12)];
-
-/// Keys of the contract that this version cannot serve.
-const NOT_YET: &[&str] = &["webhook"];
 
 /// Bounds of the waits and limits of a connection; tests go down to milliseconds.
 const SHORT: std::ops::RangeInclusive<Duration> =
@@ -22,15 +19,19 @@ const SHORT: std::ops::RangeInclusive<Duration> =
 
 /// Reads the table of the PBX called `name`.
 pub(super) fn read(name: &str, section: &mut Section) -> Pbx {
-    section.not_yet(NOT_YET);
     let dialect = section.choice("dialect", Dialect::V22, DIALECTS);
     let known_dialect = (!section.is_faulty("dialect")).then_some(dialect);
-    let url = read_url(section, dialect);
+    let wsi = section.flag("wsi", true);
+    let asks = wsi || backfill::is_wanted(section, dialect);
+    let url = if asks || section.has("url") { read_url(section, dialect) } else { nowhere() };
     let selectors = SELECTORS.map(|(key, _)| (key, section.strings(key).unwrap_or_default()));
     let topics = read_topics(section, dialect, &selectors);
     let [tenants, extensions, queues] = selectors.map(|(_, values)| values);
-    let login =
-        section.required_table("login", login::EXAMPLE, |login| login::read(login, known_dialect));
+    let login = if asks || section.has("login") {
+        section.required_table("login", login::EXAMPLE, |login| login::read(login, known_dialect))
+    } else {
+        login::nobody()
+    };
     let around = backfill::Around {
         dialect,
         url: &url,
@@ -48,6 +49,8 @@ pub(super) fn read(name: &str, section: &mut Section) -> Pbx {
         login,
         no_backfill: backfill.as_ref().err().copied(),
         backfill: backfill.ok(),
+        wsi,
+        webhook: read_webhook(section, name, wsi),
         tls: read_tls(section, &url),
         url,
         connect_timeout: section.duration("connect_timeout", Duration::from_secs(10), SHORT),
@@ -56,6 +59,26 @@ pub(super) fn read(name: &str, section: &mut Section) -> Pbx {
         reconnect: section.table("reconnect", read_reconnect),
         max_frame: read_max_frame(section),
     }
+}
+
+/// Nobody asks there.
+fn nowhere() -> Url {
+    Url::parse("wss://nowhere.invalid/").expect("a constant URL is valid")
+}
+
+fn read_webhook(section: &mut Section, name: &str, wsi: bool) -> Option<Webhook> {
+    let webhook = section.optional_table("webhook", |section| webhook::read(name, section));
+    if !wsi && webhook.is_none() {
+        let message = "\"wsi\" is off and there is no [pbx.NAME.webhook]: there is nothing to listen to; add one of them";
+        section.problem("wsi", message);
+    }
+    if !wsi && section.has("topics") {
+        section.warn(
+            "topics",
+            "\"topics\" has no effect without \"wsi\"; what the webhook posts is chosen in the PBX",
+        );
+    }
+    webhook
 }
 
 fn read_url(section: &mut Section, dialect: Dialect) -> Url {

@@ -190,6 +190,19 @@ impl<'a> Section<'a> {
         self.problem_at(self.line, message);
     }
 
+    /// Records a problem at `inner` of the table `[key.NAME]`.
+    pub(super) fn problem_in(
+        &mut self,
+        key: &'static str,
+        name: &str,
+        inner: &'static str,
+        message: impl Into<String>,
+    ) {
+        let child = self.named_child(key, name);
+        child.problem_at(child.line_of(inner), message);
+        self.faulty.insert(key);
+    }
+
     /// Records a warning at `key`, or at the table itself if it has no such key.
     pub fn warn(&mut self, key: &'static str, message: impl Into<String>) {
         self.warn_at(self.line_of(key), message);
@@ -206,7 +219,7 @@ impl<'a> Section<'a> {
     }
 
     /// Ends the reading of this table: keys that nobody asked for are problems.
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(self) {
         #[cfg(test)]
         self.reading.known.borrow_mut().insert(self.path.clone(), self.asked.clone());
         if self.lenient {
@@ -229,7 +242,7 @@ impl<'a> Section<'a> {
     }
 
     /// Records a problem at a line inside of this table.
-    pub(super) fn problem_at(&mut self, line: usize, message: impl Into<String>) {
+    pub(super) fn problem_at(&self, line: usize, message: impl Into<String>) {
         if !self.muted {
             let problem = self.told(line, message.into());
             self.reading.problems.borrow_mut().push(problem);

@@ -67,7 +67,8 @@ fn check_together(section: &mut Section, tls: &Tls, scheme: &str) {
     }
 }
 
-fn identity(section: &mut Section) -> Option<Identity> {
+/// Certificate and key of our own, both or none.
+pub(super) fn identity(section: &mut Section) -> Option<Identity> {
     let (cert, key) = (section.path("cert_file"), section.path("key_file"));
     let (cert_file, key_file) = match (cert, key) {
         (Some(cert_file), Some(key_file)) => (cert_file, key_file),

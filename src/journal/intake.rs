@@ -47,6 +47,15 @@ impl Intake {
         self.events.send(Request { what: handed, done: None }).await.map_err(|_| Stopped)
     }
 
+    /// Returns once what could not be decoded is durable.
+    pub async fn suspect_durably(&self, suspect: Quarantined) -> Result<(), Stopped> {
+        let (done, durable) = oneshot::channel();
+        let request = Request { what: Control::Quarantine(suspect), done: Some(done) };
+        self.control.send(request).await.map_err(|_| Stopped)?;
+        durable.await.map_err(|_| Stopped)?;
+        Ok(())
+    }
+
     /// Moves what could not be decoded into the queue, one by one; as safe to drop
     /// as [`Intake::events`].
     pub async fn suspects(&self, batch: &mut Vec<Quarantined>) -> Result<(), Stopped> {

@@ -111,14 +111,14 @@ impl RestError {
         match self {
             Self::Locked(wait) => Retry::Locked(*wait),
             Self::Throttled { after } | Self::Unavailable { after, .. } => Retry::Later(*after),
-            Self::Connect { .. } | Self::Note(_) => Retry::Later(None),
+            // A proxy's page in place of an answer passes; what does not is told again.
+            Self::Connect { .. } | Self::Note(_) | Self::Invalid { .. } => Retry::Later(None),
             Self::Refused { .. }
             | Self::TwoFactor
             | Self::PasswordReset
             | Self::Denied { .. }
             | Self::NotFound { .. }
             | Self::Tls { .. }
-            | Self::Invalid { .. }
             | Self::Setup { .. } => Retry::Operator,
             Self::Stopped => Retry::Never,
         }

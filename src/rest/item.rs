@@ -69,7 +69,11 @@ impl fmt::Debug for Odd {
 pub struct NotAnEvent(String);
 
 impl Call {
-    pub(super) fn read(item: Bytes) -> Result<Self, Odd> {
+    /// Reads one item of `/calllogs` or `/cdrs`.
+    ///
+    /// # Errors
+    /// It is no object, or its start cannot be read.
+    pub fn read(item: Bytes) -> Result<Self, Odd> {
         let odd = |reason: &str| Odd { reason: reason.to_owned(), item: item.clone() };
         let told = call::parse(&item).map_err(|_| odd("an item of REST that is no JSON object"))?;
         let started = told
@@ -119,6 +123,7 @@ impl Call {
     fn wsi_shape(&self) -> Result<Bytes, NotAnEvent> {
         let told = call::parse(&self.item).map_err(|e| NotAnEvent(e.to_string()))?;
         let details = self.details.as_deref().and_then(Details::read);
+        let rang = ring_seconds(&told);
         let mut event = Object::new();
         event.text("event_type", "call_cdr");
         event.time("start_time", told.started_at);
@@ -139,6 +144,7 @@ impl Call {
         event.maybe("direction", &told.direction.map(direction));
         event.maybe("ended_reason", &told.end_reason.map(lower));
         event.maybe("status_code", &told.status_code.map(status_code));
+        event.maybe("ring_duration", &rang.map(digits));
         event.maybe("talk_duration", &told.talk_seconds.map(digits));
         event.maybe("trunk_name", &told.trunk);
         event.maybe("outbound_caller_id", &told.outbound_caller_id);
@@ -254,6 +260,15 @@ impl Object {
 
 fn digits(number: u32) -> Cow<'static, str> {
     Cow::Owned(number.to_string())
+}
+
+/// REST does not count it, but tells from when to when; a call that never rang did so
+/// for no time. Whole seconds, as the times are.
+fn ring_seconds(told: &call::Call<'_>) -> Option<u32> {
+    let until = told.answered_at.or(told.ended_at)?;
+    let rang = told.rang_at.map_or(0, |at| until.as_second() - at.as_second());
+    // An announcement may answer before somebody's phone rings.
+    u32::try_from(rang.max(0)).ok()
 }
 
 /// REST tells SIP's 200 where the WebSocket interface tells 0: no error.

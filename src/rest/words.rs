@@ -55,16 +55,14 @@ pub(super) fn of_fault(error: reqwest::Error) -> RestError {
 fn tls_words(error: &reqwest::Error) -> Option<String> {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(inner) = cause {
-        let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let wrapped = wrapped.map(|error| error as &(dyn Error + 'static));
-        for candidate in [Some(inner), wrapped].into_iter().flatten() {
-            match candidate.downcast_ref() {
-                Some(rustls::Error::General(words)) => return Some(words.clone()),
-                Some(other) => return Some(other.to_string()),
-                None => {}
-            }
+        match inner.downcast_ref() {
+            Some(rustls::Error::General(words)) => return Some(words.clone()),
+            Some(other) => return Some(other.to_string()),
+            None => {}
         }
-        cause = inner.source().or(wrapped.and_then(Error::source));
+        // An I/O error hides what it wraps: its source is that one's source.
+        let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = wrapped.map(|error| error as &(dyn Error + 'static)).or_else(|| inner.source());
     }
     None
 }

@@ -167,6 +167,7 @@ pub struct Running {
     pub stop: Stop,
     pub states: Vec<(std::sync::Arc<str>, tokio::sync::watch::Receiver<cdrd::pbx::state::State>)>,
     pub journal: cdrd::journal::Journal,
+    pub webhooks: Vec<std::net::SocketAddr>,
     task: JoinHandle<Result<Ended, DaemonError>>,
 }
 
@@ -179,14 +180,15 @@ impl Running {
         let daemon = Daemon::start(config, clock).unwrap_or_else(|e| panic!("{e}"));
         let states = daemon.states().to_vec();
         let journal = daemon.journal().clone();
+        let webhooks = daemon.webhooks().to_vec();
         let stop = Stop::default();
         let task = tokio::spawn(daemon.run(stop.clone(), Duration::from_secs(5)));
-        Self { stop, states, journal, task }
+        Self { stop, states, journal, webhooks, task }
     }
 
     /// Stops it in order and waits for its end.
     pub async fn stop(self) -> Result<Ended, DaemonError> {
-        let Self { stop, states, journal, task } = self;
+        let Self { stop, states, journal, task, .. } = self;
         // The journal's writer ends with its last handle.
         drop((states, journal));
         stop.gracefully.cancel();

@@ -18,6 +18,8 @@
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
 //! | `crash` | kill -9 at random moments |
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
+//! | `rest` | is every call found over REST, whatever the PBX ignores? |
+//! | `webhook` | is every post in the journal before its 200, and who is let in? |
 //! | `independent` | the same against a WebSocket server that is not ours |
 
 mod backfill;
@@ -39,5 +41,7 @@ mod plugins;
 mod port;
 mod process;
 mod receiver;
+mod rest;
 mod second_chances;
 mod sessions;
+mod webhook;

@@ -147,7 +147,7 @@ async fn connect(
     let lockout = Lockout::new(Memory::Nowhere, Clock::system(), remembered(&config.journal.path));
     let mut sessions = JoinSet::new();
     let mut states = Vec::new();
-    for pbx in &config.pbxs {
+    for pbx in config.pbxs.iter().filter(|pbx| pbx.wsi) {
         if args.pbx.as_deref().is_none_or(|wanted| wanted == &*pbx.name) {
             let token = stop.gracefully.clone();
             let supervisor = Supervisor::new(pbx.clone(), intake.clone(), lockout.clone(), token);
@@ -156,6 +156,12 @@ async fn connect(
         }
     }
     drop(intake);
+    if states.is_empty() {
+        eprintln!(
+            "cdrd: only a webhook brings events here; start the daemon, whose journal tail then reads"
+        );
+        return Ok(Exit::Unavailable);
+    }
     printer.header()?;
     let refused = tokio::select! {
         printed = print_live(&mut outlet, &mut printer) => return printed.map(|()| Exit::Ok),

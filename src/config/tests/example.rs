@@ -30,6 +30,7 @@ fn environment() -> Environment {
         .with_file("/etc/cdrd/cdrd.pem", CERTIFICATE)
         .with_file("/etc/cdrd/cdrd-key.pem", KEY)
         .with_file("/etc/cdrd/admin-password", "p")
+        .with_file("/etc/cdrd/webhook-token", "p")
         .with_file("/etc/cdrd/crm-token", "p")
         .with_file("/etc/cdrd/pbx-ca.pem", CERTIFICATE)
 }
@@ -52,7 +53,7 @@ fn the_example_loads_as_it_is_without_a_warning() {
 fn the_example_loads_with_every_setting_in_force() {
     let text = with_every_setting();
     let config = Config::parse("config.example.toml", &text, &environment()).unwrap();
-    assert_eq!((config.pbxs.len(), config.sinks.len()), (6, 8));
+    assert_eq!((config.pbxs.len(), config.sinks.len()), (7, 8));
     // The last resort is shown, so it warns; nothing else does.
     assert_eq!(config.warnings.len(), 1, "{:#?}", config.warnings);
     assert!(config.warnings[0].contains("insecure_skip_verify"));
@@ -152,6 +153,9 @@ fn general(path: &str, key: &str, types: &BTreeMap<String, &str>) -> String {
         | [.., "headers", _]
         | ["sink", _, "env", _] => "secret".to_owned(),
         ["sink", _, "tls"] => "pbx.*.tls".to_owned(),
+        ["pbx", _, "webhook", rest @ ..] if rest != ["tls"] && !rest.is_empty() => {
+            format!("sink.http.{}", rest.join("."))
+        }
         ["pbx", _, rest @ ..] => format!("pbx.*.{}", rest.join(".")),
         ["sink", _] if COMMON.contains(&key) => "sink.*".to_owned(),
         ["sink", _, "where" | "mask"] => format!("sink.*.{}", parts[2]),

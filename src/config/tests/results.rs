@@ -38,6 +38,45 @@ fn a_minimal_pbx_gets_every_default() {
     let reconnect = Reconnect { initial: Duration::from_secs(1), max: Duration::from_secs(60) };
     assert_eq!(pbx.reconnect, reconnect);
     assert_eq!(pbx.max_frame, 4 << 20);
+    let backfill = pbx.backfill.unwrap();
+    assert_eq!(backfill.url.as_str(), "https://pbx.example.com:8887/api");
+    assert_eq!(backfill.lookback, Duration::from_secs(6 * 3600));
+    assert_eq!(backfill.settle, Duration::from_secs(30));
+    assert_eq!(backfill.reconcile_every, Duration::from_secs(3600));
+    assert_eq!(backfill.requests_per_minute, 60);
+    let account = Account {
+        username: "cdr".into(),
+        domain: Some("example.com".into()),
+        password: Secret::new("hunter2"),
+    };
+    assert_eq!(backfill.account, account);
+}
+
+#[test]
+fn there_is_a_backfill_where_rest_is_documented_and_wanted_and_a_user_can_ask() {
+    let pbx = |dialect: &str, login: &str, lines: &str| {
+        let text = format!(
+            "[pbx.a]\nurl = \"wss://h:1/wsi\"\ndialect = \"{dialect}\"\nlogin = {{ {login}, password = \"p\" }}\n{lines}\n{SINK}"
+        );
+        let pbx = parse(&text).unwrap().pbxs.remove(0);
+        (pbx.backfill.map(|backfill| backfill.url.to_string()), pbx.no_backfill)
+    };
+    let (user, desk) =
+        ("username = \"u\", domain = \"d\"", "extension_number = \"1\", domain = \"d\"");
+    let url = Some("https://h:1/api".to_owned());
+    assert_eq!(pbx("22", user, ""), (url.clone(), None));
+    assert_eq!(pbx("22", user, "backfill.enabled = false"), (None, Some(NoBackfill::Disabled)));
+    assert_eq!(pbx("16", user, ""), (None, Some(NoBackfill::Dialect(Dialect::V16))));
+    assert_eq!(pbx("12", "name = \"n\"", ""), (None, Some(NoBackfill::Dialect(Dialect::V12))));
+    assert_eq!(pbx("22", desk, ""), (None, Some(NoBackfill::NoUserName)));
+    assert_eq!(pbx("22", desk, "backfill.enabled = false"), (None, Some(NoBackfill::Disabled)));
+    let own = "backfill.login = { username = \"u\", password = \"p\" }";
+    assert_eq!(pbx("22", desk, own), (url, None));
+    let plain = parse(&format!(
+        "[pbx.a]\nurl = \"ws://[::1]:1/wsi\"\nlogin = {{ username = \"u\", password = \"p\" }}\n{SINK}"
+    ));
+    let plain = plain.unwrap().pbxs.remove(0).backfill.unwrap();
+    assert_eq!(plain.url.as_str(), "http://[::1]:1/api");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) struct Skipping {
     /// Answers in a row that had nothing new.
     stalls: u32,
     /// How items stand, once it is known.
-    stands: Option<Order>,
+    stands: Option<Stands>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,14 @@ enum What {
     Second,
     /// All that the PBX has, newest first, until before the span.
     Everything,
+}
+
+/// The order in which items stand, whatever was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Falling,
+    Rising,
+    Anyhow,
 }
 
 impl Skipping {
@@ -69,7 +77,7 @@ impl Skipping {
         self.passed.extend(batch.entries.iter().map(|entry| entry.key()));
         let hides = reading.may_hide(&batch, self.passed.len());
         let stuck = self.passed.len() == before;
-        let ends = self.ends(reading, &batch, hides)?;
+        let ends = self.ends(reading, &batch, (hides, !stuck))?;
         if !ends {
             self.advance(batch.entries.len(), stuck)?;
         }
@@ -98,7 +106,7 @@ impl Skipping {
         &mut self,
         reading: &mut Reading<'_>,
         batch: &Batch,
-        hides: bool,
+        (hides, fresh): (bool, bool),
     ) -> Result<bool, RestError> {
         if !hides {
             return Ok(true);
@@ -107,18 +115,21 @@ impl Skipping {
             return Ok(false);
         }
         let (up, down) = (batch.ascends(), batch.descends());
-        let stands = *self.stands.get_or_insert(match down {
-            true => Order::Descending,
-            false => Order::Ascending,
+        let last = batch.starts().next_back();
+        let stands = *self.stands.get_or_insert(match (down, up) {
+            (true, _) => Stands::Falling,
+            (_, true) => Stands::Rising,
+            _ => Stands::Anyhow,
         });
+        if stands != Stands::Falling {
+            reading.session.note(Quirk::IgnoresOrder);
+        }
+        let more = batch.count.is_some_and(|count| count > self.passed.len() as u64);
         match stands {
-            Order::Descending if down => {
-                Ok(batch.starts().next_back().is_some_and(|last| last < self.from_s))
-            }
-            Order::Ascending if up => {
-                reading.session.note(Quirk::IgnoresOrder);
-                Ok(batch.starts().next_back().is_some_and(|last| last >= self.to_s))
-            }
+            Stands::Falling if down => Ok(last.is_some_and(|last| last < self.from_s)),
+            Stands::Rising if up => Ok(last.is_some_and(|last| last >= self.to_s)),
+            // Looks whole. The next answer, which then has nothing new, will tell.
+            Stands::Anyhow if !more && (self.skip == 0 || !fresh) => Ok(false),
             _ => Err(RestError::invalid(
                 "the PBX ignores \"filter\" and \"orderby\", and has more calls than it gives at once",
             )),

@@ -65,7 +65,7 @@ fn a_sample_of_the_call_logs_becomes_a_cdr_with_the_item_verbatim() {
         "caller": "104", "caller_domain": "test.io", "caller_display_name": "Alan Turing",
         "callee": "+442079460000", "callee_domain": "test.io",
         "direction": "out", "ended_reason": "caller_disconnected", "status_code": "0",
-        "talk_duration": "51", "trunk_name": "Colt London",
+        "ring_duration": "7", "talk_duration": "51", "trunk_name": "Colt London",
         "outbound_caller_id": "+4930987604", "call_targets": [],
     });
     assert_eq!(data, expected);
@@ -109,7 +109,7 @@ fn over_rest(cdr: &Value) -> Value {
         "direction": direction, "end_reason": reason.to_uppercase(),
         "status_code": text("status_code"), "duration": text("talk_duration"),
         "trunk": text("trunk_name"), "outbound_caller_id": text("outbound_caller_id"),
-        "did_cid": text("did"), "user_data": text("user_data"),
+        "did_cid": cdr.get("did").or(cdr.get("did_cid")).cloned().unwrap_or_default(), "user_data": text("user_data"),
     })
 }
 
@@ -133,6 +133,7 @@ fn details(cdr: &Value) -> Bytes {
                 "ring_duration",
                 "talk_duration",
                 "outbound_caller_id",
+                "cost",
             ] {
                 item[name] = target.get(name).cloned().unwrap_or_default();
             }
@@ -189,8 +190,8 @@ fn ids_that_come_as_numbers_keep_every_digit_and_make_the_same_event_id() {
     let item =
         r#"{"started_at":"2026-08-06T07:00:00Z","session_id":952690852418417620123,"call_id":"a"}"#;
     let back = event(&Call::read(Bytes::from(item)).unwrap());
-    let there =
-        live(&json!({"event_type":"call_cdr","session_id":"952690852418417620123","call_id":"a"}));
+    let there = live(&json!({"event_type":"call_cdr","start_time":"1785999600",
+        "session_id":"952690852418417620123","call_id":"a"}));
     assert_eq!(there.id, back.id);
 }
 

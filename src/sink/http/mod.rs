@@ -10,13 +10,12 @@
 //! | `batch` | which events go together, and what became of them |
 //! | `request` | bodies, headers, idempotency keys |
 //! | `signature` | Standard Webhooks |
-//! | `auth`, `digest` | how the receiver knows us |
+//! | `auth` | how the receiver knows us |
 //! | `target` | receivers: connections, challenges, fallbacks |
 //! | `judge` | which answers confirm, retry, or make a dead letter |
 
 mod auth;
 mod batch;
-mod digest;
 mod judge;
 mod request;
 mod settings;
@@ -29,7 +28,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
-pub use auth::{Auth, User};
+pub use crate::config::{Auth, User};
 use batch::{Chunk, Plan};
 use judge::{Fault, Verdict};
 use request::Message;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::auth::{self, Auth, Credentials};
+use super::auth::Credentials;
 use super::signature::{self, Key};
 use super::target::{Endpoint, Target, Targets};
 use super::{HttpSink, Plan};
-use crate::config::{Section, Tls, is_loopback, read_tls};
+use crate::config::{Auth, Section, Tls, is_loopback, read_auth, read_tls};
 use crate::sink::format::{Encoder, Format};
 use crate::sink::{OpenError, Retry};
 use crate::tls;
@@ -76,7 +76,7 @@ impl Settings {
         let settings = Self {
             sink: section.name().to_owned(),
             headers: read_headers(section),
-            auth: section.optional_table("auth", auth::read).flatten(),
+            auth: section.optional_table("auth", read_auth).flatten(),
             keys: read_keys(section),
             tls: section.table("tls", |section| read_tls(section, scheme)),
             batch: count(section, "batch", MOST_IN_BATCH),

@@ -149,3 +149,27 @@ async fn a_journal_that_cannot_be_is_noticed() {
     assert!(!outcome.stdout.contains("ok      journal"), "{}", outcome.stdout);
     assert_ne!(outcome.code(), 0);
 }
+
+#[tokio::test]
+async fn a_webhook_is_shown_with_its_address_unless_that_is_taken() {
+    let bench = Bench::new().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let webhook = format!(
+        "[pbx.hq.webhook]\nlisten = \"{address}\"\nauth = {{ bearer = \"t\" }}\n\
+         [sink.out]\ntype = \"stdout\"\n"
+    );
+    let config = config_file(&bench, &webhook);
+    let report = checked(&bench, &config, 69).await.replace(&address.to_string(), "[WEBHOOK]");
+    let line = report.lines().find(|line| line.contains("webhook")).unwrap();
+    assert_snapshot!(line, @r#"FAILED  pbx "hq": webhook cannot listen at [WEBHOOK]: Address already in use (os error 98); is it an address of this machine, and does no other program listen there?"#);
+    drop(taken);
+    let report = checked(&bench, &config, 0).await.replace(&address.to_string(), "[WEBHOOK]");
+    let line = report.lines().find(|line| line.contains("webhook")).unwrap();
+    assert_snapshot!(line, @r#"ok      pbx "hq": webhook can listen at http://[WEBHOOK]/portsip/hq"#);
+    let daemon = subscribed_daemon(&bench, &["-c", &config]).await;
+    let report = checked(&bench, &config, 0).await.replace(&address.to_string(), "[WEBHOOK]");
+    let line = report.lines().find(|line| line.contains("webhook")).unwrap();
+    assert_snapshot!(line, @r#"ok      pbx "hq": webhook at http://[WEBHOOK]/portsip/hq (in use by a running daemon)"#);
+    drop(daemon);
+}

@@ -1,4 +1,5 @@
-//! Digest authentication (RFC 7616): reading a challenge, computing the answer.
+//! Digest authentication (RFC 7616): reading a challenge, computing the answer; and
+//! the other side of it, reading an answer and computing what it should be.
 //! Pure: no clock, no randomness, no network.
 //!
 //! Known are MD5, SHA-256 and SHA-512-256, each with `-sess`, quality `auth` and,
@@ -28,9 +29,12 @@ pub struct Challenge {
 
 /// From weak to strong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Algorithm {
+pub enum Algorithm {
+    /// What everybody knows.
     Md5,
+    /// What everybody should know.
     Sha256,
+    /// SHA-512/256.
     Sha512Of256,
 }
 
@@ -144,6 +148,69 @@ impl Challenge {
             true => hash(format!("{who}:{nonce}:{count:08x}:{cnonce}:auth:{what}")),
             false => hash(format!("{who}:{nonce}:{what}")),
         }
+    }
+}
+
+/// An answer, as the server reads it: `Authorization: Digest …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The user name.
+    pub username: String,
+    /// For which URI.
+    pub uri: String,
+    /// Our token.
+    pub nonce: String,
+    /// How often the nonce was used, as the client counts.
+    pub count: u32,
+    cnonce: String,
+    realm: String,
+    algorithm: Algorithm,
+    response: String,
+}
+
+impl Answer {
+    /// Reads an answer of quality `auth`; others are none.
+    pub fn read(header: &str) -> Option<Self> {
+        let all = split(header);
+        let [fields] = all.as_slice() else { return None };
+        let get = |name: &str| fields.params.iter().find(|(n, _)| n == name).map(|(_, v)| v);
+        let (algorithm, session) = algorithm(get("algorithm").map_or("MD5", String::as_str))?;
+        let known = fields.scheme.eq_ignore_ascii_case("digest") && !session;
+        let answer = Self {
+            username: get("username")?.clone(),
+            uri: get("uri")?.clone(),
+            nonce: get("nonce")?.clone(),
+            count: u32::from_str_radix(get("nc")?, 16).ok()?,
+            cnonce: get("cnonce")?.clone(),
+            realm: get("realm")?.clone(),
+            algorithm,
+            response: get("response")?.to_ascii_lowercase(),
+        };
+        (known && get("qop")?.eq_ignore_ascii_case("auth")).then_some(answer)
+    }
+
+    /// What the client says that it should be, and what it should be.
+    pub fn responses(&self, method: &str, realm: &str, password: &str) -> (&str, String) {
+        let challenge = Challenge {
+            algorithm: self.algorithm,
+            spelling: None,
+            session: false,
+            realm: realm.to_owned(),
+            nonce: self.nonce.clone(),
+            opaque: None,
+            quality: true,
+            userhash: false,
+            stale: false,
+        };
+        let expected = challenge.response(Asked {
+            method,
+            uri: &self.uri,
+            username: &self.username,
+            password,
+            cnonce: &self.cnonce,
+            count: self.count,
+        });
+        (&self.response, expected)
     }
 }
 

@@ -115,3 +115,36 @@ fn quotes_and_backslashes_go_both_ways() {
     assert!(challenge.answer(ASKED).contains(r#"realm="a\"b\\c""#));
     assert!(Challenge::strongest([r#"digest REALM=r , Nonce = "n" , STALE=True"#]).unwrap().stale);
 }
+
+#[test]
+fn what_a_client_answers_is_what_a_server_expects() {
+    for algorithm in ["MD5", "SHA-256", "SHA-512-256"] {
+        let header = answer(&format!("Digest {REALM}, algorithm={algorithm}"), ASKED);
+        let read = Answer::read(&header).unwrap();
+        assert_eq!((&*read.username, &*read.uri, read.count), ("Mufasa", "/dir/index.html", 1));
+        let (told, expected) = read.responses("GET", "http-auth@example.org", "Circle of Life");
+        assert_eq!(told, expected, "{algorithm}");
+        let (told, expected) = read.responses("POST", "http-auth@example.org", "Circle of Life");
+        assert_ne!(told, expected);
+    }
+}
+
+#[test]
+fn answers_without_a_count_and_those_to_other_challenges_are_none() {
+    let good = answer(&format!("Digest {REALM}"), ASKED);
+    assert!(Answer::read(&good).is_some());
+    for (part, other) in [
+        ("nc=00000001", "nc=-1"),
+        ("nc=00000001, ", ""),
+        ("qop=auth", "qop=auth-int"),
+        ("Digest ", "Basic "),
+        ("Digest ", ""),
+        ("response=", "answer="),
+        ("qop=auth", "qop=auth, algorithm=MD5-sess"),
+        ("qop=auth", "qop=auth, algorithm=SHA3"),
+    ] {
+        let bad = good.replace(part, other);
+        assert_ne!(bad, good, "{part}");
+        assert_eq!(Answer::read(&bad), None, "{bad}");
+    }
+}
