@@ -22,10 +22,7 @@ fn an_unknown_key_in_an_inline_table_is_told_with_its_path() {
 #[test]
 fn keys_of_later_versions_are_told_as_such() {
     let text = format!("{PBX}[admin]\nlisten = \"127.0.0.1:9187\"\n[sink.o]\ntype = \"stdout\"\n");
-    assert_snapshot!(mistakes(&text), @r#"
-    cdrd.toml:5: "admin" is not supported by this version yet; remove it
-    2 problems in cdrd.toml
-    "#);
+    assert_snapshot!(mistakes(&text), @r#"cdrd.toml:5: "admin" is not supported by this version yet; remove it"#);
 }
 
 #[test]

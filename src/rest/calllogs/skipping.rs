@@ -27,6 +27,8 @@ pub(super) struct Skipping {
     stalls: u32,
     /// How items stand, once it is known.
     stands: Option<Stands>,
+    /// The PBX's count in its first answer.
+    first_count: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +58,8 @@ impl Skipping {
     }
 
     fn new(from_s: i64, to_s: i64, what: What) -> Self {
-        let (skip, passed, stalls, stands) = (0, HashSet::new(), 0, None);
-        Self { from_s, to_s, what, skip, passed, stalls, stands }
+        let (skip, passed, stalls) = (0, HashSet::new(), 0);
+        Self { from_s, to_s, what, skip, passed, stalls, stands: None, first_count: None }
     }
 
     pub(super) async fn step(&mut self, reading: &mut Reading<'_>) -> Result<Step, RestError> {
@@ -75,7 +77,7 @@ impl Skipping {
         self.check_overlap(&batch)?;
         let before = self.passed.len();
         self.passed.extend(batch.entries.iter().map(|entry| entry.key()));
-        let hides = reading.may_hide(&batch, self.passed.len());
+        let hides = reading.may_hide(&batch, self.passed.len() + self.came_meanwhile(&batch));
         let stuck = self.passed.len() == before;
         let ends = self.ends(reading, &batch, (hides, !stuck))?;
         if !ends {
@@ -89,6 +91,14 @@ impl Skipping {
             true => Step::Last(reading.take(batch, then)),
             false => Step::Page(reading.take(batch, now)),
         })
+    }
+
+    /// How many calls the PBX got while it was read. They stand before what is read now,
+    /// or are met there: they are no sign that it hides something.
+    fn came_meanwhile(&mut self, batch: &Batch) -> usize {
+        let Some(count) = batch.count else { return 0 };
+        let first = *self.first_count.get_or_insert(count);
+        usize::try_from(count.saturating_sub(first)).unwrap_or(usize::MAX)
     }
 
     fn check_overlap(&self, batch: &Batch) -> Result<(), RestError> {
