@@ -111,6 +111,18 @@ impl Worker {
         result
     }
 
+    /// Compares one span that somebody asked for, and ends.
+    pub async fn once(mut self, n: i64, stop: &CancellationToken) -> Result<(), WorkerError> {
+        let asked = self.books.reading.with(move |reader| reader.ask(|db| gaps::get(db, n)));
+        let asked = asked.await?;
+        let compared = tokio::select! {
+            compared = self.compare(asked.into_iter().collect()) => compared,
+            () = stop.cancelled() => Ok(()),
+        };
+        self.rest.close().await;
+        compared
+    }
+
     async fn step(&mut self) -> Result<(), WorkerError> {
         match self.next().await? {
             Next::Compare(spans) => self.compare(spans).await,

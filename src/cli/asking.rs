@@ -95,10 +95,11 @@ async fn watch(
     total: u64,
     mut left: impl FnMut() -> anyhow::Result<u64>,
 ) -> anyhow::Result<Served> {
-    let mut progress = Progress::new(total);
+    let mut progress = Progress::new();
     loop {
         let left = left()?;
-        progress.show(total.saturating_sub(left));
+        let done = total.saturating_sub(left);
+        progress.show(done, || format!("{done} of {total} done"));
         if left == 0 {
             progress.end();
             return Ok(Served::Done);
@@ -115,20 +116,21 @@ async fn watch(
 }
 
 /// Shown on stderr once it has taken a while.
-struct Progress {
-    total: u64,
+pub struct Progress {
     started: Instant,
     shown: Option<(Instant, u64)>,
     terminal: bool,
 }
 
 impl Progress {
-    fn new(total: u64) -> Self {
+    /// Begins now.
+    pub fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { total, started: Instant::now(), shown: None, terminal }
+        Self { started: Instant::now(), shown: None, terminal }
     }
 
-    fn show(&mut self, done: u64) {
+    /// Shows how far it is, if that has changed and it is time.
+    pub fn show(&mut self, done: u64, words: impl FnOnce() -> String) {
         let every = if self.terminal { LOOK_EVERY } else { REPORT_EVERY };
         let due = self.shown.is_none_or(|(at, last)| at.elapsed() >= every && last != done);
         if self.started.elapsed() < PATIENCE || !due {
@@ -136,15 +138,22 @@ impl Progress {
         }
         self.shown = Some((Instant::now(), done));
         let (start, end) = if self.terminal { ("\r", "") } else { ("", "\n") };
-        eprint!("{start}{done} of {} done{end}", self.total);
+        eprint!("{start}{}{end}", words());
         // Progress is a courtesy; whether anybody sees it changes nothing.
         let _ = std::io::stderr().flush();
     }
 
-    fn end(&self) {
+    /// Leaves the line.
+    pub fn end(&self) {
         if self.terminal && self.shown.is_some() {
             eprintln!();
         }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use crate::backfill::worker::WorkerError;
 use crate::config::ConfigError;
 use crate::daemon::DaemonError;
 use crate::journal::JournalError;
+use crate::rest::RestError;
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,12 @@ impl Exit {
         if error.is::<JournalError>() {
             return Self::Io;
         }
+        if let Some(error) = error.downcast_ref() {
+            return Self::of_rest(error);
+        }
+        if let Some(error) = error.downcast_ref() {
+            return Self::of_worker(error);
+        }
         error.downcast_ref().map_or(Self::Internal, Self::of_daemon)
     }
 
@@ -43,6 +51,21 @@ impl Exit {
             DaemonError::Journal(_) | DaemonError::Stuck | DaemonError::Webhook(_) => Self::Io,
             DaemonError::Sink { .. } => Self::Config,
             DaemonError::Internal(_) => Self::Internal,
+        }
+    }
+
+    /// The code of a backfill that could not even begin.
+    pub fn of_rest(error: &RestError) -> Self {
+        match error {
+            RestError::Setup { .. } => Self::Config,
+            _ => Self::Unavailable,
+        }
+    }
+
+    /// The code of a backfill that the journal ended.
+    pub fn of_worker(error: &WorkerError) -> Self {
+        match error {
+            WorkerError::Journal(_) | WorkerError::Stopped(_) => Self::Io,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: a file for each command.
 
 pub mod asking;
+pub mod backfill;
 pub mod check;
 pub mod completions;
 pub mod dead_letters;
@@ -58,6 +59,8 @@ pub enum Command {
     Tail(tail::Args),
     /// Send events of the journal to a sink again
     Replay(replay::Args),
+    /// Ask the PBX's REST interface for the calls of a span of time
+    Backfill(backfill::Args),
     /// Print the journal, or a part of it
     Export(export::Args),
     /// What a sink refused for good: list, show, send again, drop
@@ -132,6 +135,7 @@ fn execute(cli: Cli) -> anyhow::Result<Exit> {
             Command::Check(args) => check::run(args, &logging).await,
             Command::Tail(args) => tail::run(args, &logging).await,
             Command::Replay(args) => replay::run(args, &logging).await,
+            Command::Backfill(args) => backfill::run(args, &logging).await,
             Command::Export(args) => export::run(&args, &logging),
             Command::DeadLetters(args) => dead_letters::run(args, &logging).await,
             Command::Quarantine(args) => quarantine::run(args, &logging).await,

@@ -132,6 +132,26 @@ pub struct Span {
     pub closed_ms: Option<i64>,
 }
 
+impl Span {
+    /// One that somebody asks for, and that no journal knows.
+    pub fn asked(pbx: &Arc<str>, (start_ms, end_ms): (i64, i64)) -> Self {
+        Self {
+            n: 0,
+            pbx: Arc::clone(pbx),
+            kind: Kind::Asked,
+            why: String::new(),
+            start_ms,
+            end_ms: Some(end_ms),
+            passes: 0,
+            due_ms: 0,
+            reached_ms: None,
+            found: Found::default(),
+            error: None,
+            closed_ms: None,
+        }
+    }
+}
+
 /// What a comparison writes down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {

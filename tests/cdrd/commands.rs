@@ -10,8 +10,10 @@
 //! | `run` | signals, draining, standard output |
 //! | `logs` | their forms, and what must never be in them |
 //! | `tail` | beside a daemon and without one |
+//! | `backfill` | with a daemon and without; what it cannot |
 //! | `demo` | the first thing a newcomer runs |
 
+mod backfill;
 mod check;
 mod demo;
 mod faulty_config;
