@@ -1,15 +1,17 @@
 //! What nobody heard is fetched back: after outages of every kind, whatever is odd
 //! about the PBX's REST interface, the file has every call of the PBX's own list once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cdrd::journal::gaps::{self, Span};
 use cdrd::journal::reader::Reader;
 use cdrd::simulator::{DownDoor, Faults, Options, RestFaults, TokenForm};
 use fastrand::Rng;
+use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::crash::{Daemon, terminate};
 use crate::harness::{Bench, NO_BACKFILL, PATIENCE, Running, envelopes, parse, until};
 
 /// As fast as REST allows, and no long waits.
@@ -32,15 +34,19 @@ fn spans(bench: &Bench) -> Vec<Span> {
     Reader::open(&bench.path("journal.db")).unwrap().ask(gaps::list).unwrap()
 }
 
-/// How often each call's CDR is in the file, by Call-ID: not every release has sessions
-/// in REST.
+/// The CDRs in the file: Call-ID, since not every release has sessions in REST, and id.
+fn cdrs(bench: &Bench) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let events = envelopes(&bench.path("cdr.jsonl")).into_iter();
+    let cdrs = events.filter(|event| event["type"] == "com.portsip.pbx.call_cdr");
+    cdrs.map(|event| (text(&event["data"]["call_id"]), text(&event["id"]))).collect()
+}
+
+/// How often each call's CDR is in the file.
 fn delivered(bench: &Bench) -> BTreeMap<String, usize> {
     let mut delivered = BTreeMap::new();
-    for event in envelopes(&bench.path("cdr.jsonl")) {
-        if event["type"] == "com.portsip.pbx.call_cdr" {
-            let call = event["data"]["call_id"].as_str().unwrap().to_owned();
-            *delivered.entry(call).or_default() += 1;
-        }
+    for (call, _) in cdrs(bench) {
+        *delivered.entry(call).or_default() += 1;
     }
     delivered
 }
@@ -49,8 +55,8 @@ fn expected(bench: &Bench) -> BTreeMap<String, usize> {
     bench.pbx.ended_calls().into_iter().map(|call| (call.call_id, 1)).collect()
 }
 
-/// Waits until every gap is closed, and then for the file.
-async fn complete(bench: &Bench) {
+/// Waits until every gap is closed.
+async fn closed(bench: &Bench) {
     let deadline = Instant::now() + PATIENCE;
     let open = loop {
         let spans = spans(bench);
@@ -62,6 +68,11 @@ async fn complete(bench: &Bench) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert!(open.is_empty(), "open: {open:#?}");
+}
+
+/// Waits until every gap is closed, and then for the file.
+async fn complete(bench: &Bench) {
+    closed(bench).await;
     let wanted = expected(bench);
     let last = Reader::open(&bench.path("journal.db")).unwrap().last_seq().unwrap();
     until("the file has the journal", async || {
@@ -373,4 +384,40 @@ async fn a_backfill_that_a_stop_interrupts_goes_on_where_it_was() {
     bench.subscribed().await;
     complete(&bench).await;
     daemon.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_to_thirty_kills_with_calls_before_during_and_after() {
+    let bench = Bench::with(Options { seed: 15, ..Options::default() }).await;
+    std::fs::write(bench.path("config.toml"), config_text(&bench, QUICK)).unwrap();
+    let mut random = Rng::with_seed(15);
+    for _ in 0..30 {
+        let daemon = Daemon::start(&bench);
+        bench.subscribed().await;
+        let push = bench.pbx.push_calls(17);
+        let life = Duration::from_millis(random.u64(1..2_500));
+        let kill = async {
+            tokio::time::sleep(life).await;
+            daemon.kill();
+        };
+        tokio::join!(push, kill);
+        assert!(bench.pbx.wait_disconnected(PATIENCE).await);
+        bench.pbx.push_calls(17).await;
+    }
+    let daemon = Daemon::start(&bench);
+    bench.subscribed().await;
+    closed(&bench).await;
+    terminate(daemon).await;
+    // After a kill a line may come again, with its id; a call has never two ids.
+    let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (call, id) in cdrs(&bench) {
+        ids.entry(call).or_default().insert(id);
+    }
+    let wanted = expected(&bench);
+    assert!(wanted.len() >= 1_000);
+    let missing: Vec<_> = wanted.keys().filter(|call| !ids.contains_key(*call)).collect();
+    assert!(missing.is_empty(), "missing: {missing:?}; {:#?}", spans(&bench));
+    assert!(ids.len() == wanted.len() && ids.values().all(|ids| ids.len() == 1));
+    let kills = spans(&bench).iter().filter(|span| span.why.contains("without a stop")).count();
+    assert!(kills > 20, "{kills} of 30 kills left a gap of their own");
 }

@@ -19,7 +19,7 @@ pub struct Daemon(Child);
 impl Daemon {
     pub fn start(bench: &Bench) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_cdrd"))
-            .args(["run", "--log-level", "warn", "-c"])
+            .args(["run", "--log-level", "error", "-c"])
             .arg(bench.path("config.toml"))
             .stdin(Stdio::null())
             .spawn()
