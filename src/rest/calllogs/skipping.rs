@@ -25,6 +25,8 @@ pub(super) struct Skipping {
     passed: HashSet<Key>,
     /// Answers in a row that had nothing new.
     stalls: u32,
+    /// The last answer was too short for an overlap: the next begins where it ended.
+    abrupt: bool,
     /// How items stand, once it is known.
     stands: Option<Stands>,
 }
@@ -57,7 +59,7 @@ impl Skipping {
 
     fn new(from_s: i64, to_s: i64, what: What) -> Self {
         let (skip, passed, stalls, stands) = (0, HashSet::new(), 0, None);
-        Self { from_s, to_s, what, skip, passed, stalls, stands }
+        Self { from_s, to_s, what, skip, passed, stalls, abrupt: false, stands }
     }
 
     pub(super) async fn step(&mut self, reading: &mut Reading<'_>) -> Result<Step, RestError> {
@@ -77,7 +79,8 @@ impl Skipping {
         self.passed.extend(batch.entries.iter().map(|entry| entry.key()));
         let hides = reading.may_hide(&batch, self.passed.len());
         let stuck = self.passed.len() == before;
-        let ends = self.ends(reading, &batch, (hides, !stuck))?;
+        let ends = self.miscounts(reading, &batch, (hides, stuck))
+            || self.ends(reading, &batch, (hides, !stuck))?;
         if !ends {
             self.advance(batch.entries.len(), stuck)?;
         }
@@ -93,12 +96,32 @@ impl Skipping {
 
     fn check_overlap(&self, batch: &Batch) -> Result<(), RestError> {
         let known = batch.entries.first().is_some_and(|e| self.passed.contains(&e.key()));
-        if self.skip > 0 && !known {
+        if self.skip > 0 && !known && !self.abrupt {
             return Err(RestError::invalid(
                 "the PBX's \"skip\" passes over calls: an answer does not go on where the last one ended",
             ));
         }
         Ok(())
+    }
+
+    /// Whether the PBX counts what was not asked for: it says that there is more, gives
+    /// less than it could, and has nothing behind that.
+    fn miscounts(
+        &self,
+        reading: &mut Reading<'_>,
+        batch: &Batch,
+        (hides, stuck): (bool, bool),
+    ) -> bool {
+        let full = batch.entries.len() >= reading.session.largest;
+        let nothing_behind = self.skip > 0 && stuck;
+        let miscounts = nothing_behind
+            && !full
+            && self.what == What::Second
+            && (hides || batch.count.is_some_and(|count| count > self.passed.len() as u64));
+        if miscounts {
+            reading.miscounted();
+        }
+        miscounts
     }
 
     /// Whether nothing more of the span can come.
@@ -139,12 +162,13 @@ impl Skipping {
     fn advance(&mut self, items: usize, stuck: bool) -> Result<(), RestError> {
         self.stalls = if stuck { self.stalls + 1 } else { 0 };
         // Once, since many calls may have come meanwhile.
-        if self.stalls > 1 || items <= OVERLAP {
+        if self.stalls > 1 {
             return Err(RestError::invalid(
                 "the PBX counts more calls than it shows, whatever it is told to \"skip\"",
             ));
         }
-        self.skip += (items - OVERLAP) as u64;
+        self.abrupt = items <= OVERLAP;
+        self.skip += if self.abrupt { items } else { items - OVERLAP } as u64;
         Ok(())
     }
 }

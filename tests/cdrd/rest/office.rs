@@ -33,6 +33,8 @@ pub enum Count {
     All,
     OnPage,
     Nothing,
+    /// All that there are, asked for or not.
+    Everything,
 }
 
 /// What it makes of a question.
@@ -125,6 +127,9 @@ impl Office {
         match self.ways.count {
             Count::All => json!({ "count": all, "items": items }),
             Count::OnPage => json!({ "count": items.len(), "items": items }),
+            Count::Everything => {
+                json!({ "count": self.calls.lock().unwrap().len(), "items": items })
+            }
             Count::Nothing => json!({ "items": items }),
         }
     }
