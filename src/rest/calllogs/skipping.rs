@@ -79,7 +79,7 @@ impl Skipping {
         self.passed.extend(batch.entries.iter().map(|entry| entry.key()));
         let hides = reading.may_hide(&batch, self.passed.len());
         let stuck = self.passed.len() == before;
-        let ends = self.miscounts(reading, &batch, (hides, stuck))
+        let ends = self.miscounts(reading, &batch, stuck)?
             || self.ends(reading, &batch, (hides, !stuck))?;
         if !ends {
             self.advance(batch.entries.len(), stuck)?;
@@ -104,24 +104,30 @@ impl Skipping {
         Ok(())
     }
 
-    /// Whether the PBX counts what was not asked for: it says that there is more, gives
-    /// less than it could, and has nothing behind that.
+    /// What it means that nothing new came although the PBX counts more. Either it counts
+    /// what was not asked for (`true`: this is the end), or the order of calls is another
+    /// in each answer, so that some are never shown.
     fn miscounts(
         &self,
         reading: &mut Reading<'_>,
         batch: &Batch,
-        (hides, stuck): (bool, bool),
-    ) -> bool {
-        let full = batch.entries.len() >= reading.session.largest;
-        let nothing_behind = self.skip > 0 && stuck;
-        let miscounts = nothing_behind
-            && !full
-            && self.what == What::Second
-            && (hides || batch.count.is_some_and(|count| count > self.passed.len() as u64));
-        if miscounts {
+        stuck: bool,
+    ) -> Result<bool, RestError> {
+        let (items, passed) = (batch.entries.len(), self.passed.len() as u64);
+        let asked_on = self.what == What::Second && self.skip > 0;
+        let Some(count) = batch.count.filter(|count| asked_on && stuck && *count > passed) else {
+            return Ok(false);
+        };
+        if self.skip + items as u64 >= count {
+            return Err(RestError::invalid(
+                "the PBX ignores \"skip\", or shows calls of one second in another order each time, so that some never come",
+            ));
+        }
+        let full = items >= reading.session.largest;
+        if !full {
             reading.miscounted();
         }
-        miscounts
+        Ok(!full)
     }
 
     /// Whether nothing more of the span can come.

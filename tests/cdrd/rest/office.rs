@@ -15,6 +15,8 @@ pub enum Ordering {
     AlwaysFalling,
     /// By the end of the call, which looks right most of the time.
     ByEnd,
+    /// As asked, but calls of the same time in another order at each question.
+    Restless,
     /// None at all.
     Shuffled,
 }
@@ -137,6 +139,10 @@ impl Office {
     fn sort(&self, calls: &mut [One], asked: &str) {
         let falls = match self.ways.ordering {
             Ordering::Obeyed => asked == "started_at desc",
+            Ordering::Restless => {
+                fastrand::shuffle(calls);
+                return calls.sort_by_key(|call| call.start);
+            }
             Ordering::AlwaysRising => false,
             Ordering::AlwaysFalling => true,
             Ordering::ByEnd => return calls.sort_by_key(|call| (call.end, call.number)),

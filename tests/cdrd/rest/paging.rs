@@ -154,6 +154,23 @@ async fn one_second_may_hold_more_calls_than_a_page() {
 }
 
 #[tokio::test]
+async fn calls_of_one_second_that_change_places_are_found_or_there_is_an_error() {
+    let mut errors = 0;
+    for n in [300, 505, 700, 1200, 1300] {
+        let start = START + 5000;
+        let calls: Vec<One> = (1..=n).map(|number| One { number, start, end: start }).collect();
+        for skip in [Skip::FromZero, Skip::FromOne] {
+            let ways = Ways { ordering: Ordering::Restless, skip, ..Ways::default() };
+            match outcome(&calls, ways).await.0 {
+                Ok(complete) => assert!(complete, "{n}"),
+                Err(_) => errors += 1,
+            }
+        }
+    }
+    assert!(errors > 0, "it is not restless");
+}
+
+#[tokio::test]
 async fn calls_that_come_meanwhile_move_nothing() {
     for ways in [
         Ways::default(),
