@@ -16,6 +16,8 @@ pub enum Quirk {
     IgnoresTop,
     /// Fewer calls came than asked for and there.
     CapsTop,
+    /// What it counts is not what it was asked for.
+    Miscounts,
     /// No call logs, only `/cdrs`, whose items have no `session_id`.
     NoCallLogs,
     /// No call targets.
@@ -31,6 +33,7 @@ impl fmt::Display for Quirk {
             Self::IgnoresOrder => "it ignores \"orderby\", so time is searched in small pieces",
             Self::IgnoresTop => "it ignores \"top\"",
             Self::CapsTop => "it gives fewer calls at once than asked for",
+            Self::Miscounts => "its \"count\" is not of the calls that were asked for",
             Self::NoCallLogs => {
                 "it has no /calllogs; /cdrs is read, whose calls have no session_id"
             }

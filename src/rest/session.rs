@@ -59,6 +59,8 @@ pub(super) struct Session {
     pub(super) largest: usize,
     /// The PBX's count is known to be of all that match, not of what is on the page.
     pub(super) counts_all: bool,
+    /// The PBX's count is known to be of something else.
+    pub(super) miscounts: bool,
 }
 
 impl Session {
@@ -81,6 +83,7 @@ impl Session {
             quirks: Quirks::default(),
             largest: 0,
             counts_all: false,
+            miscounts: false,
         })
     }
 

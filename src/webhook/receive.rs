@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -31,6 +32,10 @@ const JOURNAL_TIME: Duration = Duration::from_secs(10);
 const COME_AGAIN: &str = "30";
 /// Bodies in memory at once, each of at most `max_frame`.
 const BODIES: usize = 16;
+
+/// Bytes of an unwanted body that are read, and for how long.
+const DRAINED: usize = 64 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// An answer: a few words at most.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -104,23 +109,37 @@ impl Routes {
 
     /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let path = request.uri().path();
-        let Some(route) = self.all.iter().find(|route| route.path == path) else {
+        let (head, body) = request.into_parts();
+        match self.admit(&head) {
+            Ok(route) => self.take(route, body).await,
+            Err(answer) => {
+                drain(body).await;
+                *answer
+            }
+        }
+    }
+
+    /// The route of whoever may post, or the answer to all others.
+    fn admit(&self, head: &Parts) -> Result<&Route, Box<Answer>> {
+        let Some(route) = self.all.iter().find(|route| route.path == head.uri.path()) else {
             debug!("webhook: a request for a path that no PBX has");
-            return plain(StatusCode::NOT_FOUND, "no PBX posts here");
+            return Err(Box::new(plain(StatusCode::NOT_FOUND, "no PBX posts here")));
         };
-        if request.method() != Method::POST {
+        if head.method != Method::POST {
             let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "events are posted here");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-            return answer;
+            return Err(Box::new(answer));
         }
-        if let Err(challenges) = route.admit(&request) {
-            return unauthorized(challenges);
-        }
+        route.admit(head).map_err(|challenges| Box::new(unauthorized(challenges)))?;
+        Ok(route)
+    }
+
+    /// Reads a body and gives it to the journal.
+    async fn take(&self, route: &Route, body: Incoming) -> Answer {
         let Ok(Ok(_place)) = timeout(JOURNAL_TIME, self.bodies.acquire()).await else {
             return come_again();
         };
-        let body = match route.read(request.into_body()).await {
+        let body = match route.read(body).await {
             Ok(body) => body,
             Err(answer) => return answer,
         };
@@ -138,14 +157,22 @@ impl Routes {
     }
 }
 
+/// Reads a little of a body that nobody wants: a connection that is closed with data
+/// unread is reset, and the answer lost on its way.
+async fn drain(body: Incoming) {
+    let little = Limited::new(body, DRAINED).collect();
+    // Whatever comes of it, the answer stands.
+    let _ = timeout(DRAIN_TIME, little).await;
+}
+
 impl Route {
-    fn admit(&self, request: &Request<Incoming>) -> Result<(), Challenges> {
-        let shown = request.headers().get(AUTHORIZATION).and_then(|value| {
+    fn admit(&self, head: &Parts) -> Result<(), Challenges> {
+        let shown = head.headers.get(AUTHORIZATION).and_then(|value| {
             // Names and passwords need not be ASCII.
             std::str::from_utf8(value.as_bytes()).ok()
         });
-        let target = request.uri().path_and_query().map_or("", |target| target.as_str());
-        let judged = self.guard.judge(shown, request.method().as_str(), target);
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let judged = self.guard.judge(shown, head.method.as_str(), target);
         // A first request without any is how Digest begins.
         if judged.is_err() && shown.is_some() {
             self.tell(

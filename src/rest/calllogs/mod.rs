@@ -162,7 +162,14 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     async fn ask(&mut self, question: Question) -> Result<Batch, RestError> {
-        let batch = Batch::read(self.session.list(&question).await?)?;
+        let mut batch = Batch::read(self.session.list(&question).await?)?;
+        let nothing = batch.entries.is_empty() && question.skip == 0;
+        if nothing && batch.count.is_some_and(|count| count > 0) {
+            self.miscounted();
+        }
+        if self.session.miscounts {
+            batch.count = None;
+        }
         let items = batch.entries.len();
         if batch.mended {
             self.session.note(Quirk::NotUtf8);
@@ -170,14 +177,23 @@ impl Reading<'_> {
         if items > TOP {
             self.session.note(Quirk::IgnoresTop);
         }
+        let cut_alike = items == self.session.largest;
         self.session.largest = self.session.largest.max(items);
         if batch.count.is_some_and(|count| count > items as u64 + question.skip) {
             self.session.counts_all = true;
-            if (1..TOP).contains(&items) {
+            // Twice the same length is no chance.
+            if cut_alike && (1..TOP).contains(&items) {
                 self.session.note(Quirk::CapsTop);
             }
         }
         Ok(batch)
+    }
+
+    /// From now on the PBX's count says nothing.
+    fn miscounted(&mut self) {
+        self.session.miscounts = true;
+        self.session.note(Quirk::Miscounts);
+        self.total = None;
     }
 
     /// Whether there may be more of what was asked for than has come, of which there are

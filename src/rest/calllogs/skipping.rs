@@ -25,6 +25,8 @@ pub(super) struct Skipping {
     passed: HashSet<Key>,
     /// Answers in a row that had nothing new.
     stalls: u32,
+    /// The last answer was too short for an overlap: the next begins where it ended.
+    abrupt: bool,
     /// How items stand, once it is known.
     stands: Option<Stands>,
     /// The PBX's count in its first answer.
@@ -58,8 +60,13 @@ impl Skipping {
     }
 
     fn new(from_s: i64, to_s: i64, what: What) -> Self {
+<<<<<<< HEAD
         let (skip, passed, stalls) = (0, HashSet::new(), 0);
         Self { from_s, to_s, what, skip, passed, stalls, stands: None, first_count: None }
+=======
+        let (skip, passed, stalls, stands) = (0, HashSet::new(), 0, None);
+        Self { from_s, to_s, what, skip, passed, stalls, abrupt: false, stands }
+>>>>>>> rest
     }
 
     pub(super) async fn step(&mut self, reading: &mut Reading<'_>) -> Result<Step, RestError> {
@@ -79,7 +86,8 @@ impl Skipping {
         self.passed.extend(batch.entries.iter().map(|entry| entry.key()));
         let hides = reading.may_hide(&batch, self.passed.len() + self.came_meanwhile(&batch));
         let stuck = self.passed.len() == before;
-        let ends = self.ends(reading, &batch, (hides, !stuck))?;
+        let ends = self.miscounts(reading, &batch, stuck)?
+            || self.ends(reading, &batch, (hides, !stuck))?;
         if !ends {
             self.advance(batch.entries.len(), stuck)?;
         }
@@ -103,12 +111,38 @@ impl Skipping {
 
     fn check_overlap(&self, batch: &Batch) -> Result<(), RestError> {
         let known = batch.entries.first().is_some_and(|e| self.passed.contains(&e.key()));
-        if self.skip > 0 && !known {
+        if self.skip > 0 && !known && !self.abrupt {
             return Err(RestError::invalid(
                 "the PBX's \"skip\" passes over calls: an answer does not go on where the last one ended",
             ));
         }
         Ok(())
+    }
+
+    /// What it means that nothing new came although the PBX counts more. Either it counts
+    /// what was not asked for (`true`: this is the end), or the order of calls is another
+    /// in each answer, so that some are never shown.
+    fn miscounts(
+        &self,
+        reading: &mut Reading<'_>,
+        batch: &Batch,
+        stuck: bool,
+    ) -> Result<bool, RestError> {
+        let (items, passed) = (batch.entries.len(), self.passed.len() as u64);
+        let asked_on = self.what == What::Second && self.skip > 0;
+        let Some(count) = batch.count.filter(|count| asked_on && stuck && *count > passed) else {
+            return Ok(false);
+        };
+        if self.skip + items as u64 >= count {
+            return Err(RestError::invalid(
+                "the PBX ignores \"skip\", or shows calls of one second in another order each time, so that some never come",
+            ));
+        }
+        let full = items >= reading.session.largest;
+        if !full {
+            reading.miscounted();
+        }
+        Ok(!full)
     }
 
     /// Whether nothing more of the span can come.
@@ -149,12 +183,13 @@ impl Skipping {
     fn advance(&mut self, items: usize, stuck: bool) -> Result<(), RestError> {
         self.stalls = if stuck { self.stalls + 1 } else { 0 };
         // Once, since many calls may have come meanwhile.
-        if self.stalls > 1 || items <= OVERLAP {
+        if self.stalls > 1 {
             return Err(RestError::invalid(
                 "the PBX counts more calls than it shows, whatever it is told to \"skip\"",
             ));
         }
-        self.skip += (items - OVERLAP) as u64;
+        self.abrupt = items <= OVERLAP;
+        self.skip += if self.abrupt { items } else { items - OVERLAP } as u64;
         Ok(())
     }
 }

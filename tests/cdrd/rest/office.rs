@@ -15,6 +15,8 @@ pub enum Ordering {
     AlwaysFalling,
     /// By the end of the call, which looks right most of the time.
     ByEnd,
+    /// As asked, but calls of the same time in another order at each question.
+    Restless,
     /// None at all.
     Shuffled,
 }
@@ -33,6 +35,8 @@ pub enum Count {
     All,
     OnPage,
     Nothing,
+    /// All that there are, asked for or not.
+    Everything,
 }
 
 /// What it makes of a question.
@@ -125,6 +129,9 @@ impl Office {
         match self.ways.count {
             Count::All => json!({ "count": all, "items": items }),
             Count::OnPage => json!({ "count": items.len(), "items": items }),
+            Count::Everything => {
+                json!({ "count": self.calls.lock().unwrap().len(), "items": items })
+            }
             Count::Nothing => json!({ "items": items }),
         }
     }
@@ -132,6 +139,10 @@ impl Office {
     fn sort(&self, calls: &mut [One], asked: &str) {
         let falls = match self.ways.ordering {
             Ordering::Obeyed => asked == "started_at desc",
+            Ordering::Restless => {
+                fastrand::shuffle(calls);
+                return calls.sort_by_key(|call| call.start);
+            }
             Ordering::AlwaysRising => false,
             Ordering::AlwaysFalling => true,
             Ordering::ByEnd => return calls.sort_by_key(|call| (call.end, call.number)),

@@ -96,7 +96,7 @@ async fn whatever_the_pbx_ignores_no_call_is_missing_without_an_error() {
     for filter in [true, false] {
         for ordering in orderings {
             for skip in [Skip::FromZero, Skip::FromOne, Skip::Ignored] {
-                for count in [Count::All, Count::OnPage, Count::Nothing] {
+                for count in [Count::All, Count::OnPage, Count::Nothing, Count::Everything] {
                     for (cap, top) in [(None, true), (None, false), (Some(25), true)] {
                         let ways = Ways { filter, ordering, skip, count, cap, top };
                         let (outcome, quirks, _) = outcome(&calls, ways).await;
@@ -136,6 +136,7 @@ async fn one_second_may_hold_more_calls_than_a_page() {
         (Skip::FromOne, Count::All),
         (Skip::FromOne, Count::Nothing),
         (Skip::FromZero, Count::OnPage),
+        (Skip::FromOne, Count::Everything),
     ] {
         for n in [499, 500, 501, 997, 998, 999, 1000, 1700] {
             let mut calls: Vec<One> = crowd(n).collect();
@@ -150,6 +151,23 @@ async fn one_second_may_hold_more_calls_than_a_page() {
     let calls: Vec<One> = crowd(800).collect();
     let (outcome, ..) = outcome(&calls, Ways { skip: Skip::Ignored, ..Ways::default() }).await;
     assert!(outcome.unwrap_err().contains("skip"));
+}
+
+#[tokio::test]
+async fn calls_of_one_second_that_change_places_are_found_or_there_is_an_error() {
+    let mut errors = 0;
+    for n in [300, 505, 700, 1200, 1300] {
+        let start = START + 5000;
+        let calls: Vec<One> = (1..=n).map(|number| One { number, start, end: start }).collect();
+        for skip in [Skip::FromZero, Skip::FromOne] {
+            let ways = Ways { ordering: Ordering::Restless, skip, ..Ways::default() };
+            match outcome(&calls, ways).await.0 {
+                Ok(complete) => assert!(complete, "{n}"),
+                Err(_) => errors += 1,
+            }
+        }
+    }
+    assert!(errors > 0, "it is not restless");
 }
 
 #[tokio::test]
@@ -213,6 +231,21 @@ async fn an_empty_span_is_one_question_and_no_span_none() {
     assert!(matches!(rest.calls(START, START).next().await, Ok(None)));
     assert!(matches!(rest.calls(START, START - 1).next().await, Ok(None)));
     assert_eq!(fake.count("GET /api/calllogs"), 1);
+}
+
+#[tokio::test]
+async fn a_count_of_something_else_is_noticed_and_believed_no_more() {
+    let calls = busy(3000, 6);
+    let ways = Ways { count: Count::Everything, ..Ways::default() };
+    let (outcome, quirks, asked) = outcome(&calls, ways).await;
+    assert_eq!((outcome, &*quirks), (Ok(true), &[Quirk::Miscounts][..]));
+    assert!(asked < 10, "{asked} requests");
+    let (fake, mut rest) = start(&Office::new(calls, ways)).await;
+    let long_ago = START - 1000 * HOUR;
+    for _ in 0..3 {
+        assert_eq!(read(&mut rest, long_ago, long_ago + HOUR).await.unwrap().len(), 1);
+    }
+    assert_eq!(fake.count("GET /api/calllogs"), 3);
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ async fn every_other_request_has_the_answer_that_it_deserves() {
         assert_eq!(answer.headers()["allow"], "POST");
     }
     for wrong in [None, Some("other")] {
-        let request = client.post(&url).body(EVENT);
+        let request = client.post(&url).body(format!("{EVENT}{}", " ".repeat(60_000)));
         let request = match wrong {
             None => request,
             Some(token) => request.bearer_auth(token),
