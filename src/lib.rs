@@ -16,6 +16,7 @@
 //! | [`sink`] | the ways out; knows `event` and the journal |
 //! | [`daemon`] | the wiring of all of these: start, supervision, drain |
 //! | [`record`] | the normal form of a CDR |
+//! | [`metrics`], [`heartbeat`] | what is counted, and who is alive; everybody may tell them |
 //! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`] | what several of them need |
 //! | [`simulator`] | a PBX to try against; knows none of the above |
 //! | [`cli`] | a file for each command |
@@ -27,7 +28,9 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod event;
+pub mod heartbeat;
 pub mod journal;
+pub mod metrics;
 pub mod pbx;
 pub mod record;
 pub mod repeat;

@@ -20,6 +20,7 @@
 //! | [`replays`] | what somebody asked to send again |
 //! | [`refusals`] | refused logins, counted across restarts |
 //! | [`retention`] | deleting what everybody has |
+//! | [`state`] | what the daemon says of itself, for `cdrd status` |
 
 pub mod append;
 pub mod cursor;
@@ -32,6 +33,7 @@ pub mod refusals;
 pub mod replays;
 pub mod retention;
 pub mod schema;
+pub mod state;
 pub mod writer;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +43,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::config;
 use crate::event::Stored;
+use crate::metrics::Metrics;
 use cursor::{Cursor, Cursors};
 use dead_letters::DeadLetter;
 use intake::Intake;
@@ -164,6 +167,10 @@ pub(crate) enum Control {
     Flush,
     /// The daemon stops: what it has in hand is taken even over `max_size`.
     Finish,
+    /// What the daemon says of itself, for whoever asks the file.
+    State(String),
+    /// Sinks that came while the daemon runs.
+    Register(Vec<(Arc<str>, config::Start)>),
 }
 
 /// Handle to an open journal; cheap to clone.
@@ -174,6 +181,7 @@ pub struct Journal {
     commits: broadcast::Sender<Commit>,
     cursors: Arc<Cursors>,
     asked: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
 }
 
 impl Journal {
@@ -191,17 +199,20 @@ impl Journal {
         let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
         let (commits, _) = broadcast::channel(COMMITS_IN_MEMORY);
         let asked = watch::Sender::new(0);
+        let metrics = Arc::new(Metrics::new());
         let writer = writer::Writer::new(
             settings,
             connection,
             Arc::clone(&cursors),
             commits.clone(),
             asked.clone(),
+            Arc::clone(&metrics),
         )
         .map_err(sqlite)?;
         let thread = WriterThread::spawn(writer, events_rx, control_rx, lock)?;
         let path = Arc::from(settings.path.as_path());
-        Ok((Self { path, intake: Intake { events, control }, commits, cursors, asked }, thread))
+        let intake = Intake { events, control, metrics: Arc::clone(&metrics) };
+        Ok((Self { path, intake, commits, cursors, asked, metrics }, thread))
     }
 
     /// Where sessions put what they hear.
@@ -220,7 +231,30 @@ impl Journal {
         Reader::open(&self.path)
     }
 
-    /// The cursor of a sink that was registered when the journal was opened.
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Registers sinks while the daemon runs, as [`Journal::open`] does at its start.
+    pub async fn register(&self, sinks: Vec<(Arc<str>, config::Start)>) -> Result<(), Stopped> {
+        self.request(Control::Register(sinks)).await
+    }
+
+    /// Forgets a sink that is gone, once its cursor is saved: retention no longer waits
+    /// for it. Should it come again, it goes on where it was.
+    pub async fn unregister(&self, sink: &str) -> Result<(), Stopped> {
+        self.flush().await?;
+        self.cursors.remove(sink);
+        Ok(())
+    }
+
+    /// Keeps what the daemon says of itself; returns once it is durable.
+    pub async fn state(&self, json: String) -> Result<(), Stopped> {
+        self.request(Control::State(json)).await
+    }
+
+    /// The cursor of a sink that is registered.
     pub fn cursor(&self, sink: &str) -> Option<Cursor> {
         self.cursors.get(sink)
     }

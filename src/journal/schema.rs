@@ -93,6 +93,9 @@ const MIGRATIONS: [&str; 1] = ["
         state INTEGER NOT NULL          -- 0: unknown; 1: refused; 2: refused, success since
     );
 
+    -- What a running daemon last said of itself, for `cdrd status`; JSON.
+    CREATE TABLE state(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
     CREATE VIEW events AS SELECT seq,
         lower(substr(hex(id),1,8)||'-'||substr(hex(id),9,4)||'-'||substr(hex(id),13,4)
             ||'-'||substr(hex(id),17,4)||'-'||substr(hex(id),21)) AS id,

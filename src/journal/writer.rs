@@ -9,7 +9,7 @@
 //!   what is on disk, and the honest way on is a restart, which recovers it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -19,15 +19,20 @@ use super::append::{self, Place};
 use super::cursor::Cursors;
 use super::lock::{self, Lock};
 use super::{
-    Commit, Control, JournalError, Request, dead_letters, quarantine, refusals, replays, retention,
+    Commit, Control, JournalError, Request, cursor, dead_letters, quarantine, refusals, replays,
+    retention, state,
 };
 use crate::clock::Clock;
 use crate::config::{self, WhenFull};
-use crate::event::{Event, Stored};
+use crate::event::{Event, Origin, Stored};
+use crate::metrics::{JournalState, Metrics, Tally};
 use crate::repeat::Repeat;
 
 /// Requests of each kind taken into one commit.
 const REQUESTS_IN_COMMIT: usize = 64;
+/// The writer comes by this often, unless its disk is stuck. Longer than any commit on a
+/// healthy disk, and short against systemd's watchdog.
+const BACK_WITHIN: Duration = Duration::from_secs(2);
 /// How long a cursor may wait for a commit to ride on.
 const CURSOR_IDLE: Duration = Duration::from_millis(250);
 /// How often delivered events are looked through for old ones.
@@ -112,6 +117,8 @@ pub(crate) struct Writer {
     asked: watch::Sender<u64>,
     /// SQLite's count of changes by others, as last seen.
     data_version: i64,
+    metrics: Arc<Metrics>,
+    tally: Tally,
 }
 
 /// What one commit will tell, once it is durable.
@@ -119,6 +126,8 @@ struct Placed {
     next_seq: u64,
     places: Vec<Place>,
     moved: Vec<(Arc<str>, u64)>,
+    /// Sinks that came while the daemon runs, with their cursors.
+    registered: Vec<(Arc<str>, u64)>,
 }
 
 impl Writer {
@@ -128,6 +137,7 @@ impl Writer {
         cursors: Arc<Cursors>,
         commits: broadcast::Sender<Commit>,
         asked: watch::Sender<u64>,
+        metrics: Arc<Metrics>,
     ) -> rusqlite::Result<Self> {
         let next_seq = append::next_seq(&connection)?;
         Ok(Self {
@@ -146,6 +156,8 @@ impl Writer {
             asked,
             // Not any version yet: what was asked for before the start is found at once.
             data_version: -1,
+            tally: Tally::new(Arc::clone(&metrics)),
+            metrics,
         })
     }
 
@@ -170,6 +182,7 @@ impl Writer {
         let (mut batches, mut requests) = (Vec::new(), Vec::new());
         let (mut events_open, mut control_open) = (true, true);
         while events_open || control_open {
+            self.alive();
             tokio::select! {
                 n = events.recv_many(&mut batches, REQUESTS_IN_COMMIT),
                     if events_open && !self.paused => events_open = n > 0,
@@ -180,10 +193,21 @@ impl Writer {
             self.commit(&mut batches, &mut requests).await?;
             self.maintain().await?;
             self.look_for_requests().await?;
+            self.tell_state();
             // A pause ends with the sinks: when they are gone, so is its reason.
             self.paused &= control_open;
         }
         self.close()
+    }
+
+    /// Waiting for room or for sinks is progress: the loop that waits comes by here.
+    fn alive(&self) {
+        self.metrics.journal().beat.within(BACK_WITHIN);
+    }
+
+    fn tell_state(&self) {
+        let state = if self.paused { JournalState::Paused } else { JournalState::Ok };
+        self.metrics.journal().set_state(state);
     }
 
     /// Commits everything given, however long the disk stays full.
@@ -196,13 +220,18 @@ impl Writer {
         if batches.is_empty() && requests.is_empty() && moved.is_empty() {
             return Ok(());
         }
+        let mut started = Instant::now();
         let placed = loop {
             match self.try_commit(batches, requests, moved.clone()) {
                 Ok(placed) => break placed,
-                Err(e) if is_full_disk(&e) => self.wait_for_room().await,
+                Err(e) if is_full_disk(&e) => {
+                    self.wait_for_room().await;
+                    started = Instant::now();
+                }
                 Err(e) => return Err(self.sqlite(e)),
             }
         };
+        self.metrics.journal().committed(started.elapsed());
         if self.full_disk.over() {
             info!(path = %self.path.display(), "journal has room again");
             self.fill_ballast();
@@ -220,6 +249,7 @@ impl Writer {
         let now_ms = Clock::system().now_ms();
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut registered = Vec::new();
         for request in requests {
             match &request.what {
                 Control::Quarantine(entry) => quarantine::insert(&transaction, entry)?,
@@ -228,6 +258,10 @@ impl Writer {
                 Control::Delivered(n) => dead_letters::delivered(&transaction, *n)?,
                 Control::Replayed { n, next_seq } => replays::advance(&transaction, *n, *next_seq)?,
                 Control::Retried(retried) => quarantine::settle(&transaction, retried)?,
+                Control::State(json) => state::save(&transaction, json)?,
+                Control::Register(sinks) => {
+                    registered.extend(cursor::load_all(&transaction, sinks, self.next_seq - 1)?);
+                }
                 Control::Flush | Control::Finish => {}
             }
         }
@@ -238,7 +272,7 @@ impl Writer {
         };
         Cursors::save(&transaction, &moved, now_ms)?;
         transaction.commit()?;
-        Ok(Placed { next_seq, places, moved })
+        Ok(Placed { next_seq, places, moved, registered })
     }
 
     /// The commit is durable: hands it to the sinks and tells those who wait.
@@ -250,6 +284,12 @@ impl Writer {
     ) {
         self.next_seq = placed.next_seq;
         self.cursors.saved(&placed.moved);
+        self.cursors.add(placed.registered);
+        for request in requests.iter() {
+            if let Control::Quarantine(entry) = &request.what {
+                self.tally.pbx(&entry.pbx).quarantined();
+            }
+        }
         if requests.iter().any(|request| matches!(request.what, Control::Finish)) {
             (self.finishing, self.paused) = (true, false);
         }
@@ -259,6 +299,7 @@ impl Writer {
         for batch in batches.drain(..) {
             waiting.extend(batch.done);
             for (mut event, place) in batch.what.into_iter().zip(&mut places) {
+                self.count(&event, place.is_some());
                 if let Some((seq, id)) = place {
                     event.id = id;
                     self.unchecked_bytes += event.raw.len() as u64;
@@ -275,6 +316,19 @@ impl Writer {
         for done in waiting {
             // Whoever asked may have been cancelled; the commit stands.
             let _ = done.send(());
+        }
+    }
+
+    /// What backfill finds again is no repeat: it looks at more than was missing.
+    fn count(&mut self, event: &Event, added: bool) {
+        let backfilled = event.origin == Origin::Backfill;
+        if !backfilled {
+            self.tally.received(&event.pbx, &event.event_type, event.received_ms);
+        }
+        match (backfilled, added) {
+            (true, true) => self.tally.pbx(&event.pbx).backfilled.increment(1),
+            (false, false) => self.tally.pbx(&event.pbx).duplicate(),
+            _ => {}
         }
     }
 
@@ -360,6 +414,7 @@ impl Writer {
 
     async fn delete(&mut self, up_to: u64, before_ms: i64) -> Result<usize, JournalError> {
         loop {
+            self.alive();
             match retention::delete_oldest(&self.connection, up_to, before_ms) {
                 Ok(n) => return Ok(n),
                 Err(e) if is_full_disk(&e) => self.wait_for_room().await,
@@ -378,6 +433,8 @@ impl Writer {
             error!(path = %self.path.display(), times,
                 "disk full: the journal waits for room, nothing is lost; free space on this file system");
         }
+        self.alive();
+        self.metrics.journal().set_state(JournalState::DiskFull);
         // Both may fail on a disk this full; the next round tries again.
         let _ = std::fs::remove_file(lock::path_beside(&self.path, ".ballast"));
         let _ = retention::delete_oldest(&self.connection, self.cursors.all_have(), i64::MAX);
@@ -399,6 +456,7 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<(), JournalError> {
+        self.metrics.journal().beat.open();
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(|e| self.sqlite(e))

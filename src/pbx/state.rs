@@ -46,6 +46,8 @@ pub struct State {
     pub since_ms: i64,
     /// The last fault in words, the PBX's own where it gave any.
     pub last_error: Option<String>,
+    /// When it came, in Unix milliseconds.
+    pub last_error_ms: Option<i64>,
     /// Topics that the PBX refused on this connection, with its words.
     pub refused_topics: Vec<(String, String)>,
 }
@@ -57,6 +59,7 @@ impl State {
             phase: Phase::Starting,
             since_ms: crate::clock::Clock::system().now_ms(),
             last_error: None,
+            last_error_ms: None,
             refused_topics: Vec::new(),
         }
     }

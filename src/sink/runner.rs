@@ -24,6 +24,7 @@ use crate::journal::cursor::Cursor;
 use crate::journal::dead_letters::DeadLetter;
 use crate::journal::reader::Reader;
 use crate::journal::{Commit, Journal, JournalError, Stopped};
+use crate::metrics::SinkMetrics;
 use crate::repeat::Repeat;
 
 /// Events read from the file at once.
@@ -62,6 +63,7 @@ pub struct Runner {
     behind: bool,
     pub(super) failures: Repeat,
     pub(super) second: SecondChances,
+    pub(super) metrics: Arc<SinkMetrics>,
 }
 
 /// What to do next.
@@ -97,6 +99,7 @@ impl Runner {
             behind: true,
             failures: Repeat::default(),
             second: SecondChances::new(journal.asked()),
+            metrics: journal.metrics().sink(&settings.name),
         })
     }
 
@@ -202,6 +205,8 @@ impl Runner {
         while !events.is_empty() {
             let now = &events[..events.len().min(self.sink.max_batch())];
             let Delivered { confirmed, failure } = self.sink.deliver(now).await;
+            self.metrics.delivered(confirmed.min(now.len()));
+            self.count(failure.as_ref());
             if let Some(last) = confirmed.checked_sub(1).and_then(|last| now.get(last)) {
                 self.cursor.confirm(last.seq);
                 wait = Waits::new(self.retry);
@@ -218,6 +223,16 @@ impl Runner {
             }
         }
         Ok(())
+    }
+
+    /// Counts a failure, if there is one.
+    pub(super) fn count(&self, failure: Option<&Failure>) {
+        let (for_good, reason) = match failure {
+            None => return,
+            Some(Failure::Retry { reason, .. }) => (false, reason),
+            Some(Failure::Refused { reason }) => (true, reason),
+        };
+        self.metrics.failed(for_good, Clock::system().now_ms(), reason);
     }
 
     /// Waits before another try (`false`), or gives the event up (`true`).
