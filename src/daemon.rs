@@ -3,24 +3,34 @@
 //! Stopping keeps promise 7: sessions close, the journal commits, sinks drain until
 //! the deadline, cursors are saved. What is left is delivered after the next start.
 
+mod parts;
+mod reload;
+mod reporter;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::parts::{Ended as PartEnded, Parts};
+use self::reporter::Reporter;
+use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::journal::writer::WriterThread;
 use crate::journal::{Journal, JournalError, Stopped};
 use crate::pbx::lockout::{Lockout, Memory};
-use crate::pbx::state::State;
 use crate::pbx::supervisor::Supervisor;
-use crate::sink::OpenError;
 use crate::sink::runner::{Runner, RunnerError};
+use crate::sink::{OpenError, Sink};
+use crate::status::live::{Board, Live, Watched};
+use crate::status::observer::Observer;
+
+pub use reload::Source;
 
 /// How long sinks may drain after a stop, unless told otherwise.
 pub const DRAIN: Duration = Duration::from_secs(10);
@@ -41,6 +51,16 @@ pub enum DaemonError {
         sink: Arc<str>,
         /// Why.
         cause: OpenError,
+    },
+    /// The admin endpoint cannot listen.
+    #[error(
+        "[admin] listen: cannot listen on {address}: {cause}; choose another address, or stop what has it"
+    )]
+    Admin {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why not.
+        cause: std::io::Error,
     },
     /// At the stop, the journal could not commit in time what was received.
     #[error(
@@ -68,17 +88,28 @@ pub struct Stop {
     pub gracefully: CancellationToken,
     /// Stop waiting for sinks.
     pub now: CancellationToken,
+    /// Read the configuration again: told once for each time.
+    pub reload: Arc<Notify>,
 }
 
 /// A running daemon.
 pub struct Daemon {
     journal: Journal,
     writer: WriterThread,
-    supervisors: JoinSet<Result<(), Stopped>>,
-    runners: JoinSet<Result<(), RunnerError>>,
+    supervisors: Parts<Stopped>,
+    runners: Parts<RunnerError>,
     sessions: CancellationToken,
     drain_to: watch::Sender<Option<u64>>,
-    states: Vec<(Arc<str>, watch::Receiver<State>)>,
+    states: Vec<Watched>,
+    lockout: Lockout,
+    observer: Arc<Observer>,
+    /// Those that only tell how it all goes.
+    helpers: JoinSet<()>,
+    helpers_stop: CancellationToken,
+    admin: Option<Admin>,
+    /// What is in force.
+    config: Config,
+    source: Option<Source>,
 }
 
 impl Daemon {
@@ -89,17 +120,33 @@ impl Daemon {
             config.sinks.iter().map(|sink| (Arc::clone(&sink.name), sink.start)).collect();
         let (journal, writer) = Journal::open(&config.journal, &cursors)?;
         let (drain_to, _) = watch::channel(None);
+        let reader = journal.reader()?;
+        let before = reader.ask(crate::journal::state::load)?;
+        let before = before.as_deref().and_then(Live::read);
+        let board = Arc::new(Board::new(Arc::clone(journal.metrics()), before));
+        let memory = Memory::Journal(journal.clone());
         let mut daemon = Self {
+            lockout: Lockout::new(memory, clock, reader.refusals()?),
+            observer: Arc::new(Observer::new(board, &journal, config)?),
             journal,
             writer,
-            supervisors: JoinSet::new(),
-            runners: JoinSet::new(),
+            supervisors: Parts::new(),
+            runners: Parts::new(),
             sessions: CancellationToken::new(),
             drain_to,
             states: Vec::new(),
+            helpers: JoinSet::new(),
+            helpers_stop: CancellationToken::new(),
+            admin: None,
+            config: config.clone(),
+            source: None,
         };
+        // First, so that an address that is taken is told before anything is touched.
+        daemon.bind_admin(config)?;
         daemon.start_sinks(config)?;
-        daemon.start_sessions(config, clock)?;
+        config.pbxs.iter().for_each(|pbx| daemon.start_session(pbx));
+        daemon.observer.board().show(config, &daemon.states);
+        daemon.start_helpers();
         Ok(daemon)
     }
 
@@ -109,27 +156,63 @@ impl Daemon {
                 .settings
                 .open()
                 .map_err(|cause| DaemonError::Sink { sink: Arc::clone(&settings.name), cause })?;
-            let cursor = self.journal.cursor(&settings.name).ok_or_else(|| {
-                DaemonError::Internal(format!("sink \"{}\" has no cursor", settings.name))
-            })?;
-            let drain_to = self.drain_to.subscribe();
-            let runner = Runner::new(settings, sink, &self.journal, cursor, drain_to)?;
-            self.runners.spawn(runner.run());
+            self.start_sink(settings, sink)?;
         }
         Ok(())
     }
 
-    fn start_sessions(&mut self, config: &Config, clock: Clock) -> Result<(), DaemonError> {
-        let remembered = self.journal.reader()?.refusals()?;
-        let lockout = Lockout::new(Memory::Journal(self.journal.clone()), clock, remembered);
-        for pbx in &config.pbxs {
-            let name = Arc::clone(&pbx.name);
-            let (intake, stop) = (self.journal.intake(), self.sessions.clone());
-            let supervisor = Supervisor::new(pbx.clone(), intake, lockout.clone(), stop);
-            self.states.push((name, supervisor.state()));
-            self.supervisors.spawn(supervisor.run());
-        }
+    fn start_sink(
+        &mut self,
+        settings: &config::Sink,
+        sink: Box<dyn Sink>,
+    ) -> Result<(), DaemonError> {
+        let cursor = self.journal.cursor(&settings.name).ok_or_else(|| {
+            DaemonError::Internal(format!("sink \"{}\" has no cursor", settings.name))
+        })?;
+        let (drain_to, stop) = (self.drain_to.subscribe(), CancellationToken::new());
+        let runner = Runner::new(settings, sink, &self.journal, cursor, drain_to)?;
+        let runner = runner.until(stop.clone());
+        self.runners.start(Arc::clone(&settings.name), stop, runner.run());
         Ok(())
+    }
+
+    fn start_session(&mut self, pbx: &config::Pbx) {
+        let name = Arc::clone(&pbx.name);
+        let (intake, stop) = (self.journal.intake(), self.sessions.child_token());
+        let supervisor = Supervisor::new(pbx.clone(), intake, self.lockout.clone(), stop.clone());
+        self.states.push((Arc::clone(&name), supervisor.state()));
+        self.supervisors.start(name, stop, supervisor.run());
+    }
+
+    fn bind_admin(&mut self, config: &Config) -> Result<(), DaemonError> {
+        let Some(settings) = &config.admin else { return Ok(()) };
+        let admin = Admin::bind(settings, &self.observer, &self.journal)
+            .map_err(|cause| DaemonError::Admin { address: settings.listen, cause })?;
+        info!(address = %admin.address(), "admin endpoint listens");
+        self.admin = Some(admin);
+        Ok(())
+    }
+
+    fn start_helpers(&mut self) {
+        let stop = &self.helpers_stop;
+        let reporter = Reporter::new(Arc::clone(&self.observer), self.journal.clone());
+        self.helpers.spawn(reporter.run(stop.clone()));
+        if let Some(limit) = crate::systemd::watchdog() {
+            let board = Arc::clone(self.observer.board());
+            self.helpers.spawn(reporter::watchdog(board, limit, stop.clone()));
+        }
+    }
+
+    /// Where to read the configuration again, when told to.
+    #[must_use]
+    pub fn reload_from(mut self, source: Source) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Where the admin endpoint listens, if there is one.
+    pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// The journal, for whoever reads it beside the sinks.
@@ -138,18 +221,25 @@ impl Daemon {
     }
 
     /// The state of each PBX's session, in the order of the configuration.
-    pub fn states(&self) -> &[(Arc<str>, watch::Receiver<State>)] {
+    pub fn states(&self) -> &[Watched] {
         &self.states
     }
 
     /// Runs until told to stop, then drains for at most `drain`.
     pub async fn run(mut self, stop: Stop, drain: Duration) -> Result<Ended, DaemonError> {
-        let fault = tokio::select! {
-            () = stop.gracefully.cancelled() => None,
-            () = stop.now.cancelled() => None,
-            result = self.writer.ended() => Some(journal_ended(result)),
-            Some(ended) = self.supervisors.join_next() => self.session_ended(ended),
-            Some(ended) = self.runners.join_next() => Some(runner_ended(ended)),
+        let fault = loop {
+            tokio::select! {
+                () = stop.gracefully.cancelled() => break None,
+                () = stop.now.cancelled() => break None,
+                result = self.writer.ended() => break Some(journal_ended(result)),
+                Some(ended) = self.supervisors.join_next() => break Some(session_ended(ended)),
+                Some(ended) = self.runners.join_next() => break Some(runner_ended(ended)),
+                () = stop.reload.notified() => {}
+            }
+            // A stop waits until the reload is through, which has its own time limits.
+            if let Err(fault) = self.reload().await {
+                break Some(fault);
+            }
         };
         match fault {
             Some(fault) => Err(self.root_cause(fault).await),
@@ -173,13 +263,6 @@ impl Daemon {
                 }
             }
         }
-    }
-
-    fn session_ended(&self, ended: Result<Result<(), Stopped>, JoinError>) -> Option<DaemonError> {
-        Some(match ended {
-            Err(e) => DaemonError::Internal(format!("a session panicked: {e}")),
-            Ok(_) => DaemonError::Internal("a session ended by itself".to_owned()),
-        })
     }
 
     async fn stop(mut self, stop: &Stop, deadline: Instant) -> Result<Ended, DaemonError> {
@@ -207,6 +290,7 @@ impl Daemon {
         let ended = self.drain(stop, deadline).await;
         // A sink that took until the deadline leaves the journal a moment for the cursors.
         let limit = deadline.max(Instant::now() + SAVE);
+        self.close_helpers().await;
         tokio::time::timeout_at(limit, self.save()).await.map_err(|_| DaemonError::Stuck)??;
         Ok(ended)
     }
@@ -234,11 +318,25 @@ impl Daemon {
         Ended::AtDeadline
     }
 
+    /// Those that only tell how it all goes, last of all: who asks while sinks drain is
+    /// answered.
+    async fn close_helpers(&mut self) {
+        if let Some(admin) = self.admin.take() {
+            admin.close().await;
+        }
+        self.helpers_stop.cancel();
+        while self.helpers.join_next().await.is_some() {}
+    }
+
     async fn save(self) -> Result<(), DaemonError> {
-        let Self { journal, writer, .. } = self;
+        let Self { journal, writer, observer, lockout, .. } = self;
+        observer.board().stopped();
+        let live = serde_json::to_string(&observer.board().live()).unwrap_or_default();
         // If the writer is gone, its own result says why.
+        let _ = journal.state(live).await;
         let _ = journal.flush().await;
-        drop(journal);
+        // The writer ends with its last handle.
+        drop((journal, lockout, observer));
         Ok(writer.join().await?)
     }
 }
@@ -250,7 +348,14 @@ fn journal_ended(result: Result<(), JournalError>) -> DaemonError {
     }
 }
 
-fn runner_ended(ended: Result<Result<(), RunnerError>, JoinError>) -> DaemonError {
+fn session_ended(ended: PartEnded<Stopped>) -> DaemonError {
+    match ended {
+        Err(e) => DaemonError::Internal(format!("a session panicked: {e}")),
+        Ok(_) => DaemonError::Internal("a session ended by itself".to_owned()),
+    }
+}
+
+fn runner_ended(ended: PartEnded<RunnerError>) -> DaemonError {
     match ended {
         Err(e) => DaemonError::Internal(format!("a sink panicked: {e}")),
         Ok(Err(RunnerError::Journal(e))) => e.into(),

@@ -15,6 +15,8 @@
 //! | [`journal`] | what is on disk; knows `event` |
 //! | [`sink`] | the ways out; knows `event` and the journal |
 //! | [`daemon`] | the wiring of all of these: start, supervision, drain |
+//! | [`admin`] | the HTTP endpoint: metrics, health, status, the page |
+//! | [`status`] | how a daemon is, for everybody who asks |
 //! | [`record`] | the normal form of a CDR |
 //! | [`metrics`], [`heartbeat`] | what is counted, and who is alive; everybody may tell them |
 //! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`] | what several of them need |
@@ -23,6 +25,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -37,5 +40,6 @@ pub mod repeat;
 pub mod secret;
 pub mod simulator;
 pub mod sink;
+pub mod status;
 pub mod systemd;
 pub mod tls;

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use crate::daemon::Stop;
 
 /// Listens to SIGINT and SIGTERM from now on. SIGHUP, which ends a process by
-/// default, is noted and ignored.
+/// default, asks a daemon to read its configuration again.
 pub fn stop_on_signals() -> Stop {
     let stop = Stop::default();
     let told = stop.clone();
@@ -25,7 +25,8 @@ pub fn stop_on_signals() -> Stop {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {
-                    info!("SIGHUP: the configuration is not reloaded; restart to apply changes");
+                    info!("SIGHUP");
+                    told.reload.notify_one();
                     continue;
                 }
             }

@@ -5,10 +5,13 @@
 //! told, is the business of the files beside this one.
 
 mod address;
+mod admin;
 mod environment;
 mod error;
+mod fingerprint;
 mod journal;
 mod load;
+mod log;
 mod login;
 mod nearest;
 mod pbx;
@@ -24,7 +27,9 @@ mod topics;
 pub mod units;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +39,9 @@ use crate::secret::Secret;
 pub use address::is_loopback;
 pub use environment::Environment;
 pub use error::{ConfigError, Problem};
+pub use fingerprint::Fingerprint;
 pub use load::DEFAULT_PATH;
+pub use log::directives as log_directives;
 pub use program::find_program;
 pub use section::Section;
 pub use tls::read_with_identity as read_tls;
@@ -49,8 +56,26 @@ pub struct Config {
     pub journal: Journal,
     /// Where events go, in the order of the file.
     pub sinks: Vec<Sink>,
+    /// The admin endpoint; `None` without a table.
+    pub admin: Option<Admin>,
+    /// What to log, unless the command line or the environment say.
+    pub log_level: Option<String>,
     /// What is legal but probably not meant; each is logged once at start.
     pub warnings: Vec<String>,
+    /// What each table means, by its path such as `pbx.hq`: a reload leaves alone what
+    /// means the same as before.
+    pub fingerprints: BTreeMap<String, Fingerprint>,
+}
+
+/// The admin endpoint: `[admin]`.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What whoever asks has to know; always there beyond loopback.
+    pub token: Option<Secret>,
+    /// Whether the page shows numbers in full.
+    pub show_numbers: bool,
 }
 
 /// One PBX: `[pbx.NAME]`.

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::error::Problem;
+use super::fingerprint::Fingerprint;
 use super::nearest::nearest;
 use super::reading::Reading;
 use super::values::{kind, quoted};
@@ -106,7 +107,13 @@ impl<'a> Section<'a> {
     pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.reading.problems.borrow().len();
         let mut child = self.child(key);
+        if self.path.is_empty() {
+            self.reading.environment.take_read();
+        }
         let result = read(&mut child);
+        if self.path.is_empty() {
+            child.note_fingerprint();
+        }
         child.finish();
         if self.reading.problems.borrow().len() > before {
             self.faulty.insert(key);
@@ -148,7 +155,10 @@ impl<'a> Section<'a> {
         let mut results = Vec::new();
         for name in self.entries(key) {
             let mut child = self.named_child(key, name);
+            // What was read before belongs to another table.
+            self.reading.environment.take_read();
             results.push(read(name, &mut child));
+            child.note_fingerprint();
             child.finish();
         }
         results
@@ -203,6 +213,13 @@ impl<'a> Section<'a> {
     /// Records that a required key is missing, with an example of its value.
     pub fn missing(&mut self, key: &'static str, example: &str) {
         self.problem(key, format!("no \"{key}\"; add {key} = {example}"));
+    }
+
+    /// Keeps what this table means, to be compared with after a reload.
+    fn note_fingerprint(&self) {
+        let read = self.reading.environment.take_read();
+        let fingerprint = Fingerprint::of(self.table, &read);
+        self.reading.fingerprints.borrow_mut().insert(self.path.clone(), fingerprint);
     }
 
     /// Ends the reading of this table: keys that nobody asked for are problems.

@@ -231,6 +231,11 @@ impl Journal {
         Reader::open(&self.path)
     }
 
+    /// The database.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
@@ -247,6 +252,14 @@ impl Journal {
         self.flush().await?;
         self.cursors.remove(sink);
         Ok(())
+    }
+
+    /// The same without waiting: `None` if there is no place for it now, else what
+    /// tells that it is durable.
+    pub fn offer_state(&self, json: String) -> Option<oneshot::Receiver<()>> {
+        let (done, durable) = oneshot::channel();
+        let request = Request { what: Control::State(json), done: Some(done) };
+        self.intake.control.try_send(request).ok().map(|()| durable)
     }
 
     /// Keeps what the daemon says of itself; returns once it is durable.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::filter::Filter;
@@ -64,6 +65,8 @@ pub struct Runner {
     pub(super) failures: Repeat,
     pub(super) second: SecondChances,
     pub(super) metrics: Arc<SinkMetrics>,
+    /// To end as soon as what is in hand is delivered.
+    stop: CancellationToken,
 }
 
 /// What to do next.
@@ -100,7 +103,15 @@ impl Runner {
             failures: Repeat::default(),
             second: SecondChances::new(journal.asked()),
             metrics: journal.metrics().sink(&settings.name),
+            stop: CancellationToken::new(),
         })
+    }
+
+    /// Ends early when `stop` says so: with the batch that is in hand, or the wait after
+    /// its failure. Its cursor stays where it is.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     /// Delivers until told to end and everything up to there is delivered.
@@ -112,7 +123,9 @@ impl Runner {
                 Step::Live { events, from } => {
                     let wanted: Vec<&Stored> =
                         events[from..].iter().filter(|e| self.filter.wants(e)).collect();
-                    self.deliver(&wanted).await?;
+                    if !self.deliver(&wanted).await? {
+                        break;
+                    }
                     if let Some(last) = events.last() {
                         self.seq = last.seq;
                         self.cursor.confirm(last.seq);
@@ -127,6 +140,9 @@ impl Runner {
 
     /// What to do next. What is sent again and what is new take turns.
     async fn next(&mut self) -> Result<Step, RunnerError> {
+        if self.stop.is_cancelled() {
+            return Ok(Step::End);
+        }
         if self.second.takes_turn() {
             return Ok(Step::Again);
         }
@@ -152,6 +168,7 @@ impl Runner {
                 // The sender is dropped only with the daemon; then there is an end, too.
                 changed = self.drain_to.changed() => if changed.is_err() { return Ok(Step::End) },
                 () = self.second.wanted() => return Ok(Step::Again),
+                () = self.stop.cancelled() => return Ok(Step::End),
             }
         }
     }
@@ -199,10 +216,14 @@ impl Runner {
         Ok(result?)
     }
 
-    /// Delivers events in order, however long it takes.
-    async fn deliver(&mut self, mut events: &[&Stored]) -> Result<(), RunnerError> {
+    /// Delivers events in order, however long it takes; `false` if it was told to end
+    /// before it was through.
+    async fn deliver(&mut self, mut events: &[&Stored]) -> Result<bool, RunnerError> {
         let mut wait = Waits::new(self.retry);
         while !events.is_empty() {
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
             let now = &events[..events.len().min(self.sink.max_batch())];
             let Delivered { confirmed, failure } = self.sink.deliver(now).await;
             self.metrics.delivered(confirmed.min(now.len()));
@@ -222,7 +243,7 @@ impl Runner {
                 wait = Waits::new(self.retry);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Counts a failure, if there is one.
@@ -257,7 +278,10 @@ impl Runner {
             }
         };
         if let Some(pause) = after {
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => {}
+            }
             return Ok(false);
         }
         self.bury(event, reason).await?;

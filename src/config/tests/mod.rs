@@ -1,5 +1,6 @@
 //! Tests of the whole way from text to configuration; pure parts are tested where they are.
 
+mod admin;
 mod example;
 mod lines;
 mod load;

@@ -26,6 +26,7 @@ async fn cdrd_help() {
       run           Run the daemon: events go to the sinks, logs to stderr
       check         Validate the configuration; with --connect, try every PBX and sink
       tail          Watch calls as they end, one line each
+      status        See how the daemon is, whether it runs or not
       replay        Send events of the journal to a sink again
       export        Print the journal, or a part of it
       dead-letters  What a sink refused for good: list, show, send again, drop
@@ -33,6 +34,7 @@ async fn cdrd_help() {
       simulate      Run a simulated PBX to try cdrd, or another client, against
       demo          See calls arrive: simulated PBX, daemon and tail in one, nothing left behind
       completions   Print a completion script for a shell
+      man           Print the manual page, or that of a command
       help          Print this message or the help of the given subcommand(s)
 
     Options:
