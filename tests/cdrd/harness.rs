@@ -164,6 +164,8 @@ pub struct Running {
     pub stop: Stop,
     pub states: Vec<(std::sync::Arc<str>, tokio::sync::watch::Receiver<cdrd::pbx::state::State>)>,
     pub journal: cdrd::journal::Journal,
+    /// Where the admin endpoint listens.
+    pub admin: Option<std::net::SocketAddr>,
     task: JoinHandle<Result<Ended, DaemonError>>,
 }
 
@@ -173,17 +175,22 @@ impl Running {
     }
 
     pub fn start_at(config: &Config, clock: Clock) -> Self {
-        let daemon = Daemon::start(config, clock).unwrap_or_else(|e| panic!("{e}"));
+        Self::of(Daemon::start(config, clock).unwrap_or_else(|e| panic!("{e}")))
+    }
+
+    /// Runs a daemon that is started.
+    pub fn of(daemon: Daemon) -> Self {
+        let admin = daemon.admin_address();
         let states = daemon.states().to_vec();
         let journal = daemon.journal().clone();
         let stop = Stop::default();
         let task = tokio::spawn(daemon.run(stop.clone(), Duration::from_secs(5)));
-        Self { stop, states, journal, task }
+        Self { stop, states, journal, admin, task }
     }
 
     /// Stops it in order and waits for its end.
     pub async fn stop(self) -> Result<Ended, DaemonError> {
-        let Self { stop, states, journal, task } = self;
+        let Self { stop, states, journal, task, admin: _ } = self;
         // The journal's writer ends with its last handle.
         drop((states, journal));
         stop.gracefully.cancel();

@@ -14,9 +14,12 @@
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
 //! | `crash` | kill -9 at random moments |
+//! | `admin` | metrics, health, status, the page: is it so, and who may see it? |
+//! | `schema` | nothing: it checks JSON against a schema |
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
 //! | `independent` | the same against a WebSocket server that is not ours |
 
+mod admin;
 mod billing;
 mod commands;
 mod conformance;
@@ -32,5 +35,6 @@ mod lockout;
 mod plugins;
 mod process;
 mod receiver;
+mod schema;
 mod second_chances;
 mod sessions;

@@ -39,7 +39,10 @@ async fn help_and_version_go_to_standard_output_and_end_with_0() {
         assert_eq!(outcome.stderr, "");
     }
     let version = output(&["--version"]).await.stdout;
-    assert_eq!(version, format!("cdrd {}\n", env!("CARGO_PKG_VERSION")));
+    let start = format!("cdrd {} (", env!("CARGO_PKG_VERSION"));
+    let date = version.trim_end().strip_suffix(')').and_then(|v| v.rsplit([' ', '(']).next());
+    assert!(version.starts_with(&start), "{version}");
+    assert!(date.is_some_and(|date| date.parse::<jiff::civil::Date>().is_ok()), "{version}");
 }
 
 #[tokio::test]
