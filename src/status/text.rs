@@ -5,7 +5,7 @@ use std::fmt::Write;
 use unicode_width::UnicodeWidthStr;
 
 use super::live::is_subscribed;
-use super::{At, Pbx, Sink, Status};
+use super::{At, Status};
 
 /// Columns.
 const WIDTH: usize = 80;
@@ -21,8 +21,8 @@ pub fn render(status: &Status, colour: bool, zone: &jiff::tz::TimeZone) -> Strin
     let mut page = Page { text: String::new(), colour, zone: zone.clone(), now: status.at };
     page.head(status);
     page.problems(status);
-    page.pbxs(&status.pbxs);
-    page.sinks(&status.sinks);
+    page.pbxs(status);
+    page.sinks(status);
     page.journal(status);
     page.gaps(status);
     page.text
@@ -91,7 +91,8 @@ impl Page {
         self.line(&title);
     }
 
-    fn pbxs(&mut self, pbxs: &[Pbx]) {
+    fn pbxs(&mut self, status: &Status) {
+        let pbxs = &status.pbxs;
         let name = width(pbxs.iter().map(|pbx| pbx.name.as_str()), 3);
         self.title(&format!("{:name$}  {:13}  {:9}  LAST EVENT", "PBX", "STATE", "SINCE"));
         for pbx in pbxs {
@@ -111,7 +112,7 @@ impl Page {
                 self.cell("", &since, 9),
             );
             self.line(&line);
-            self.last_error(pbx.last_error.as_deref(), pbx.last_error_at);
+            self.last_error(status, pbx.last_error.as_deref(), pbx.last_error_at);
             if let Some(at) = pbx.complete_up_to {
                 let line = format!("  complete up to {}", self.time(at));
                 self.line(&line);
@@ -119,7 +120,8 @@ impl Page {
         }
     }
 
-    fn sinks(&mut self, sinks: &[Sink]) {
+    fn sinks(&mut self, status: &Status) {
+        let sinks = &status.sinks;
         let name = width(sinks.iter().map(|sink| sink.name.as_str()), 4);
         self.title(&format!(
             "{:name$}  {:11}  {:>11}  {:>9}  {:9}  {:>4}",
@@ -146,12 +148,14 @@ impl Page {
                 self.paint(dead, &format!("{:>4}", thousands(sink.dead_letters))),
             );
             self.line(&line);
-            self.last_error(sink.last_error.as_deref(), sink.last_error_at);
+            self.last_error(status, sink.last_error.as_deref(), sink.last_error_at);
         }
     }
 
-    fn last_error(&mut self, words: Option<&str>, at: Option<At>) {
-        let Some(words) = words else { return };
+    /// What still is the matter stands among the problems already.
+    fn last_error(&mut self, status: &Status, words: Option<&str>, at: Option<At>) {
+        let told = |words: &&str| status.problems.iter().any(|p| p.what.contains(words));
+        let Some(words) = words.filter(|words| !told(words)) else { return };
         let when = at.map_or(String::new(), |at| format!(", {} ago", ago(self.now, at)));
         for line in wrap(&format!("last error{when}: {words}"), WIDTH - 2) {
             let line = self.paint(DIM, &line);

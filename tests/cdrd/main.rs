@@ -15,12 +15,14 @@
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
 //! | `crash` | kill -9 at random moments |
 //! | `admin` | metrics, health, status, the page: is it so, and who may see it? |
+//! | `browser` | nothing: it runs a real browser |
 //! | `schema` | nothing: it checks JSON against a schema |
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
 //! | `independent` | the same against a WebSocket server that is not ours |
 
 mod admin;
 mod billing;
+mod browser;
 mod commands;
 mod conformance;
 mod crash;

@@ -1,77 +1,61 @@
 //! The page for people, in a real browser.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
-
 use super::{ADMIN, ask, daemon, get};
-use tokio::time::Instant;
+use crate::browser::Browser;
+use crate::harness::{Bench, until};
 
-use crate::harness::{Bench, PATIENCE, until};
-use crate::process::Process;
-
-/// What the browser shows once the page's script has run; `scripts/check` installs it.
-async fn shown(address: SocketAddr, profile: &Path) -> String {
-    let mut chromium = Command::new("chromium");
-    chromium.args([
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        "--virtual-time-budget=3000",
-        "--dump-dom",
-    ]);
-    chromium.arg(format!("--user-data-dir={}", profile.display()));
-    chromium.arg(format!("http://{address}/"));
-    Process::run(&mut chromium, "").await.ended_with(0).stdout
-}
-
-/// The text of a page, without its tags.
-fn text(dom: &str) -> String {
-    let body = dom.split_once("<body").map_or(dom, |(_, body)| body);
-    let body = body.split_once("<script").map_or(body, |(body, _)| body);
-    let parts = body.split('<').filter_map(|part| part.split_once('>'));
-    parts.map(|(_, text)| text).filter(|text| !text.trim().is_empty()).collect::<Vec<_>>().join("|")
+#[tokio::test]
+async fn a_browser_shows_pbxs_sinks_and_calls_with_masked_numbers_and_keeps_them_up_to_date() {
+    let bench = Bench::new().await;
+    let (daemon, address) = daemon(&bench, ADMIN).await;
+    bench.push(3).await;
+    let mut browser = Browser::start(&bench.path("profile")).await;
+    browser.open(&format!("http://{address}/")).await;
+    let rows = "document.querySelectorAll('#calls tbody tr').length";
+    browser.until(rows, |rows| *rows == 3).await;
+    bench.push(2).await;
+    browser.until(rows, |rows| *rows == 5).await;
+    let page = browser.evaluate("document.body.innerText").await;
+    let page = page.as_str().unwrap();
+    for words in ["1 of 1 PBXs subscribed", "hq\n", "subscribed for", "raw\n", "delivering"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert_eq!(browser.evaluate("document.getElementById('problems-card').hidden").await, true);
+    let bars = browser.evaluate("document.querySelectorAll('#chart rect').length").await;
+    assert!(bars.as_u64().unwrap() > 0, "{page}");
+    let table = browser.evaluate("document.getElementById('calls').innerText").await;
+    let parties = "[...document.querySelectorAll('#calls tbody tr')]\
+        .flatMap((row) => [row.cells[3].innerText, row.cells[4].innerText])";
+    for party in browser.evaluate(parties).await.as_array().unwrap() {
+        let party = party.as_str().unwrap();
+        let digits = party.chars().filter(char::is_ascii_digit).count();
+        assert!(party.is_empty() || party.contains('•') && digits <= 3, "{party} in {table}");
+    }
+    assert_eq!(browser.complaints, [] as [&str; 0]);
+    daemon.stop().await.unwrap();
+    browser.until("document.getElementById('gone').hidden", |hidden| *hidden == false).await;
 }
 
 #[tokio::test]
-async fn a_browser_shows_pbxs_sinks_and_calls_with_masked_numbers() {
+async fn a_browser_shows_what_is_wrong_as_text_and_numbers_if_told_to() {
     let bench = Bench::new().await;
-    let (daemon, address) = daemon(&bench, ADMIN).await;
-    bench.push(5).await;
-    let profile = bench.path("profile");
-    let deadline = Instant::now() + PATIENCE * 3;
-    let dom = loop {
-        let dom = shown(address, &profile).await;
-        if dom.matches("<tr>").count() == 6 {
-            break dom;
-        }
-        assert!(Instant::now() < deadline, "never five calls: {dom}");
-    };
-    let text = text(&dom);
-    for words in [
-        "1 of 1 PBXs subscribed",
-        "|hq|",
-        "subscribed for",
-        "|raw|",
-        "delivering",
-        "nothing waits",
-        "inbound",
-    ] {
-        assert!(text.contains(words), "{words}: {text}");
-    }
-    assert!(
-        !text.contains("What is wrong") || dom.contains("id=\"problems-card\" hidden"),
-        "{dom}"
+    let more = format!(
+        "{ADMIN}show_numbers = true\n[sink.down]\ntype = \"http\"\nurl = \"http://127.0.0.1:1/<b>bold</b>\"\n"
     );
-    let (_, table) = text.split_once("|Outcome|").expect("there is a table of calls");
-    assert!(table.contains('•'), "{table}");
-    let longest = table.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap();
-    assert!(longest <= 3, "a number in full: {table}");
+    let (daemon, address) = daemon(&bench, &more).await;
+    bench.push(3).await;
+    let mut browser = Browser::start(&bench.path("profile")).await;
+    browser.open(&format!("http://{address}/")).await;
+    let problems = "document.getElementById('problems').innerText";
+    let has = |words: &'static str| {
+        move |text: &serde_json::Value| text.as_str().is_some_and(|text| text.contains(words))
+    };
+    browser.until(problems, has("sink \"down\": delivery fails")).await;
+    assert_eq!(browser.evaluate("document.querySelectorAll('b').length").await, 0);
+    browser.until("document.querySelectorAll('#calls tbody tr').length", |n| *n == 3).await;
+    let table = browser.evaluate("document.getElementById('calls').innerText").await;
+    assert!(!table.as_str().unwrap().contains('•'), "{table}");
+    assert_eq!(browser.complaints, [] as [&str; 0]);
     daemon.stop().await.unwrap();
 }
 
