@@ -15,6 +15,8 @@ pub mod gather;
 pub mod live;
 pub mod observer;
 pub mod problems;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};

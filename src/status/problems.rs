@@ -32,7 +32,7 @@ pub(super) fn of(status: &Status, asked: &Asked) -> Vec<Problem> {
     problems.extend(status.gaps.open.iter().filter(|gap| gap.end.is_some()).map(|gap| {
         problem(
             format!("pbx \"{}\"", gap.pbx),
-            format!("a gap is open since {} ago: {}", ago(status.at, gap.start), gap.state),
+            format!("a gap that began {} ago is open: {}", ago(status.at, gap.start), gap.state),
             &format!("look for what is missing: cdrd backfill --pbx {} --since TIME", gap.pbx),
         )
     }));
@@ -63,8 +63,10 @@ fn problem(about: String, what: String, next: &str) -> Problem {
 
 fn journal(status: &Status) -> Option<Problem> {
     let journal = &status.journal;
-    let nearly =
-        journal.max_size > 0 && journal.size / (journal.max_size / 100).max(1) >= NEARLY_FULL;
+    // What every sink has makes way by itself: a journal full of that is no trouble.
+    let waiting = status.sinks.iter().map(|sink| sink.lag_events).max().unwrap_or(0);
+    let nearly = journal.size / (journal.max_size / 100).max(1) >= NEARLY_FULL
+        && waiting > journal.events / 2;
     let (what, next) = match journal.state.as_str() {
         "disk full" => (
             "the disk is full: nothing is taken from the PBXs".to_owned(),
@@ -79,7 +81,11 @@ fn journal(status: &Status) -> Option<Problem> {
             "repair the sink that is behind, or raise [journal] max_size",
         ),
         _ if nearly => (
-            format!("nearly full: {} of {}", bytes(journal.size), bytes(journal.max_size)),
+            format!(
+                "nearly full of undelivered events: {} of {}",
+                bytes(journal.size),
+                bytes(journal.max_size)
+            ),
             "repair the sink that is behind, shorten retention, or raise max_size",
         ),
         _ => return None,
@@ -97,7 +103,7 @@ fn pbx(status: &Status, asked: &Asked, pbx: &Pbx) -> Option<Problem> {
     let (what, next) = match pbx.state.as_str() {
         NOT_RUNNING => ("is in the configuration, but not in the daemon".to_owned(), RELOAD),
         state if state == Phase::LoginRefused.as_str() => (
-            format!("the login was refused{because}"),
+            pbx.last_error.clone().unwrap_or_else(|| "waits before its next login".to_owned()),
             "correct the login and reload; the next try comes by itself, in minutes",
         ),
         state if state == Phase::Waiting.as_str() => (
