@@ -15,6 +15,8 @@
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
 //! | `crash` | kill -9 at random moments |
 //! | `admin` | metrics, health, status, the page: is it so, and who may see it? |
+//! | `reload` | SIGHUP: what changes, and what must not |
+//! | `systemd` | readiness, status line, watchdog, reload, over a real socket |
 //! | `browser` | nothing: it runs a real browser |
 //! | `schema` | nothing: it checks JSON against a schema |
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
@@ -37,6 +39,8 @@ mod lockout;
 mod plugins;
 mod process;
 mod receiver;
+mod reload;
 mod schema;
 mod second_chances;
 mod sessions;
+mod systemd;
