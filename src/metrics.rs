@@ -401,6 +401,28 @@ mod tests {
         assert!(text.contains("cdrd_connects_total{pbx=\"hq\",result=\"refused\"} 0\n"), "{text}");
     }
 
+    /// The words in a text that look like a metric of ours.
+    fn named(text: &str) -> std::collections::BTreeSet<&str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.filter(|word| word.starts_with("cdrd_")).collect()
+    }
+
+    #[test]
+    fn alerts_and_dashboard_name_metrics_that_exist_and_the_dashboard_all_of_them() {
+        let mut known: Vec<_> = COUNTERS.iter().chain(GAUGES).map(|(name, _)| *name).collect();
+        known.push("cdrd_journal_commit_seconds_bucket");
+        let alerts = named(include_str!("../docs/alerts.yml"));
+        let dashboard = named(include_str!("../docs/grafana-dashboard.json"));
+        assert!(alerts.len() > 8, "{alerts:?}");
+        for name in alerts.iter().chain(&dashboard) {
+            assert!(known.contains(name), "{name}");
+        }
+        let shown = |name: &&&str| !["cdrd_pbx_connected", "cdrd_journal_events"].contains(*name);
+        for name in known.iter().filter(shown) {
+            assert!(dashboard.contains(name), "{name}");
+        }
+    }
+
     #[test]
     fn a_pbx_cannot_make_more_series_than_there_is_room_for() {
         let metrics = Arc::new(Metrics::new());

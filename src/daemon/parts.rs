@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// How long a part that is to end may finish what it has in hand.
-const RETIRE: Duration = Duration::from_secs(30);
+const RETIRE: Duration = Duration::from_secs(15);
 
 /// Tasks of one kind, by the name of what they are for.
 pub(super) struct Parts<E> {
