@@ -7,21 +7,17 @@
 //! Nobody here knows events, sessions or sinks; they know this. Handles are made once
 //! for each PBX, sink and type of event: counting one costs no allocation.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+mod parts;
+mod tally;
 
-use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_gauge, histogram};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::heartbeat::Heartbeat;
-
-/// Types of events that one PBX is counted by; what comes beyond them counts as
-/// `other`. They are the PBX's words, and nothing else bounds their number.
-const TYPES: usize = 64;
-/// The type that stands for all those beyond [`TYPES`].
-const OTHER: &str = "other";
+pub use parts::{JournalMetrics, JournalState, PbxMetrics, SinkMetrics};
+pub use tally::Tally;
 
 /// Upper bounds of the histogram of commits, in seconds: a sync takes 0.2 ms on a good
 /// disk, 10 ms on a turning one, seconds on one that fails.
@@ -92,8 +88,7 @@ impl Metrics {
             );
             histogram!("cdrd_journal_commit_seconds")
         });
-        let journal =
-            JournalMetrics { commit_seconds, state: AtomicU8::new(0), beat: Heartbeat::default() };
+        let journal = JournalMetrics::new(commit_seconds);
         let (pbxs, sinks) = (Mutex::default(), Mutex::default());
         Self { recorder, handle, pbxs, sinks, journal }
     }
@@ -159,226 +154,6 @@ pub fn render_gauges(set: impl FnOnce()) -> String {
     recorder.handle().render()
 }
 
-/// What is counted for one PBX.
-pub struct PbxMetrics {
-    connects_ok: Counter,
-    connects_failed: Counter,
-    connects_refused: Counter,
-    login_refused: Counter,
-    duplicate: Counter,
-    quarantined: Counter,
-    /// Seconds in which nobody listened.
-    pub gap_seconds: Counter,
-    /// Events fetched over REST that were missing.
-    pub backfilled: Counter,
-    /// Calls that only a comparison with REST found missing.
-    pub reconcile_missing: Counter,
-    last_event_ms: AtomicI64,
-    /// Of the loop that runs its sessions.
-    pub beat: Heartbeat,
-}
-
-impl PbxMetrics {
-    fn new(name: &str) -> Self {
-        let of = |metric: &'static str| counter!(metric, "pbx" => name.to_owned());
-        let connects = |result: &'static str| counter!("cdrd_connects_total", "pbx" => name.to_owned(), "result" => result);
-        // Most alerts are about CDRs; other types appear with their first event.
-        counter!("cdrd_events_received_total", "pbx" => name.to_owned(), "type" => "call_cdr")
-            .absolute(0);
-        Self {
-            connects_ok: connects("ok"),
-            connects_failed: connects("failed"),
-            connects_refused: connects("refused"),
-            login_refused: of("cdrd_login_refused_total"),
-            duplicate: of("cdrd_events_duplicate_total"),
-            quarantined: of("cdrd_events_quarantined_total"),
-            gap_seconds: of("cdrd_gap_seconds_total"),
-            backfilled: of("cdrd_backfilled_total"),
-            reconcile_missing: of("cdrd_reconcile_missing_total"),
-            last_event_ms: AtomicI64::new(0),
-            beat: Heartbeat::default(),
-        }
-    }
-
-    /// A connect that led to a subscription.
-    pub fn connected(&self) {
-        self.connects_ok.increment(1);
-    }
-
-    /// A connect that did not.
-    pub fn connect_failed(&self) {
-        self.connects_failed.increment(1);
-    }
-
-    /// A connect that ended with a refused login.
-    pub fn refused(&self) {
-        self.connects_refused.increment(1);
-        self.login_refused.increment(1);
-    }
-
-    /// An event that was there already.
-    pub fn duplicate(&self) {
-        self.duplicate.increment(1);
-    }
-
-    /// A frame that could not be decoded.
-    pub fn quarantined(&self) {
-        self.quarantined.increment(1);
-    }
-
-    /// Notes when the PBX's last event came.
-    pub fn heard(&self, at_ms: i64) {
-        self.last_event_ms.fetch_max(at_ms, Ordering::Relaxed);
-    }
-
-    /// When the PBX's last event came, in Unix milliseconds.
-    pub fn last_event_ms(&self) -> Option<i64> {
-        Some(self.last_event_ms.load(Ordering::Relaxed)).filter(|at| *at != 0)
-    }
-}
-
-/// What is counted for one sink, and how it is.
-pub struct SinkMetrics {
-    delivered_total: Counter,
-    retries: Counter,
-    refusals: Counter,
-    /// Ever, over all starts of the daemon.
-    delivered: AtomicU64,
-    failing: AtomicBool,
-    last_error: Mutex<Option<(i64, String)>>,
-}
-
-impl SinkMetrics {
-    fn new(name: &str) -> Self {
-        let errors = |kind: &'static str| counter!("cdrd_sink_errors_total", "sink" => name.to_owned(), "kind" => kind);
-        Self {
-            delivered_total: counter!("cdrd_sink_delivered_total", "sink" => name.to_owned()),
-            retries: errors("retry"),
-            refusals: errors("refused"),
-            delivered: AtomicU64::new(0),
-            failing: AtomicBool::new(false),
-            last_error: Mutex::default(),
-        }
-    }
-
-    /// What an earlier daemon has noted.
-    pub fn remember(&self, delivered: u64, last_error: Option<(i64, String)>) {
-        self.delivered.fetch_add(delivered, Ordering::Relaxed);
-        *lock(&self.last_error) = last_error;
-    }
-
-    /// The sink confirmed so many events.
-    pub fn delivered(&self, events: usize) {
-        if events > 0 {
-            self.delivered_total.increment(events as u64);
-            self.delivered.fetch_add(events as u64, Ordering::Relaxed);
-            self.failing.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// A delivery failed; `for_good` if the event is refused.
-    pub fn failed(&self, for_good: bool, at_ms: i64, reason: &str) {
-        if for_good { &self.refusals } else { &self.retries }.increment(1);
-        self.failing.store(!for_good, Ordering::Relaxed);
-        *lock(&self.last_error) = Some((at_ms, reason.to_owned()));
-    }
-
-    /// Events confirmed ever.
-    pub fn delivered_ever(&self) -> u64 {
-        self.delivered.load(Ordering::Relaxed)
-    }
-
-    /// Whether the last thing that it did was to fail.
-    pub fn failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
-    }
-
-    /// The last failure: when, and in words.
-    pub fn last_error(&self) -> Option<(i64, String)> {
-        lock(&self.last_error).clone()
-    }
-}
-
-/// How the journal's writer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JournalState {
-    /// It takes events.
-    Ok = 0,
-    /// Over `max_size`: it takes none until sinks have caught up.
-    Paused = 1,
-    /// The disk is full: it waits for room.
-    DiskFull = 2,
-}
-
-/// What the journal's writer measures.
-pub struct JournalMetrics {
-    commit_seconds: Histogram,
-    state: AtomicU8,
-    /// Of the writing thread.
-    pub beat: Heartbeat,
-}
-
-impl JournalMetrics {
-    /// A commit took so long.
-    pub fn committed(&self, took: Duration) {
-        self.commit_seconds.record(took);
-    }
-
-    /// How the writer is.
-    pub fn set_state(&self, state: JournalState) {
-        self.state.store(state as u8, Ordering::Relaxed);
-    }
-
-    /// How the writer is.
-    pub fn state(&self) -> JournalState {
-        match self.state.load(Ordering::Relaxed) {
-            1 => JournalState::Paused,
-            2 => JournalState::DiskFull,
-            _ => JournalState::Ok,
-        }
-    }
-}
-
-/// Counts what the journal commits: the writer's own, so that it needs no lock.
-pub struct Tally {
-    metrics: Arc<Metrics>,
-    pbxs: BTreeMap<Arc<str>, (Arc<PbxMetrics>, BTreeMap<Box<str>, Counter>)>,
-}
-
-impl Tally {
-    /// Nothing counted yet.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, pbxs: BTreeMap::new() }
-    }
-
-    /// The counters of one PBX.
-    pub fn pbx(&mut self, pbx: &Arc<str>) -> &PbxMetrics {
-        &self.entry(pbx).0
-    }
-
-    /// An event that a PBX sent by itself.
-    pub fn received(&mut self, pbx: &Arc<str>, event_type: &str, at_ms: i64) {
-        let metrics = Arc::clone(&self.metrics);
-        let (counters, types) = self.entry(pbx);
-        counters.heard(at_ms);
-        let known = types.contains_key(event_type) || types.len() < TYPES;
-        let event_type = if known { event_type } else { OTHER };
-        match types.get(event_type) {
-            Some(counter) => counter.increment(1),
-            None => {
-                let counter = metrics.received(pbx, event_type);
-                counter.increment(1);
-                types.insert(Box::from(event_type), counter);
-            }
-        }
-    }
-
-    fn entry(&mut self, pbx: &Arc<str>) -> &mut (Arc<PbxMetrics>, BTreeMap<Box<str>, Counter>) {
-        let metrics = &self.metrics;
-        self.pbxs.entry(Arc::clone(pbx)).or_insert_with(|| (metrics.pbx(pbx), BTreeMap::new()))
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -421,24 +196,5 @@ mod tests {
         for name in known.iter().filter(shown) {
             assert!(dashboard.contains(name), "{name}");
         }
-    }
-
-    #[test]
-    fn a_pbx_cannot_make_more_series_than_there_is_room_for() {
-        let metrics = Arc::new(Metrics::new());
-        let mut tally = Tally::new(Arc::clone(&metrics));
-        let pbx: Arc<str> = Arc::from("hq");
-        for n in 0..1000 {
-            tally.received(&pbx, &format!("type_{n}"), 5);
-        }
-        let text = metrics.render();
-        let other = 1000 - TYPES;
-        assert!(
-            text.contains(&format!(
-                "cdrd_events_received_total{{pbx=\"hq\",type=\"other\"}} {other}\n"
-            )),
-            "{text}"
-        );
-        assert_eq!(metrics.pbx("hq").last_event_ms(), Some(5));
     }
 }

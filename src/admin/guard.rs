@@ -35,22 +35,21 @@ impl Guard {
         Self { token: settings.token.as_ref().map(|token| digest(token.reveal())) }
     }
 
-    fn judge(&self, request: &Request) -> Result<(), Response> {
+    /// Why not; `None` lets the request in.
+    fn refusal(&self, request: &Request) -> Option<Response> {
         let headers = request.headers();
         if from_another_site(request.method(), headers) {
-            return Err(refused(
-                StatusCode::FORBIDDEN,
-                "requests from other sites' pages are refused",
-            ));
+            let words = "requests from other sites' pages are refused";
+            return Some(refused(StatusCode::FORBIDDEN, words));
         }
         if request.uri().path() == OPEN_TO_ALL {
-            return Ok(());
+            return None;
         }
         match self.token {
-            Some(token) if given(headers).is_some_and(|given| digest(&given) == token) => Ok(()),
-            Some(_) => Err(wants_token()),
-            None if names_this_machine(request) => Ok(()),
-            None => Err(refused(
+            Some(token) if given(headers).is_some_and(|given| digest(&given) == token) => None,
+            Some(_) => Some(wants_token()),
+            None if names_this_machine(request) => None,
+            None => Some(refused(
                 StatusCode::MISDIRECTED_REQUEST,
                 "ask by IP address or as localhost; other names need a token in [admin]",
             )),
@@ -63,9 +62,9 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match guard.judge(&request) {
-        Ok(()) => next.run(request).await,
-        Err(refused) => refused,
+    let mut response = match guard.refusal(&request) {
+        None => next.run(request).await,
+        Some(refused) => refused,
     };
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));

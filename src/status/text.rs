@@ -269,7 +269,7 @@ pub(super) fn bytes(n: u64) -> String {
         Some((unit, name)) => {
             let tenths = n.saturating_mul(10) / unit;
             match tenths {
-                0..100 if tenths % 10 != 0 => {
+                0..100 if !tenths.is_multiple_of(10) => {
                     write!(text, "{}.{} {name}", tenths / 10, tenths % 10)
                 }
                 _ => write!(text, "{} {name}", tenths / 10),
