@@ -21,7 +21,7 @@ use self::reporter::Reporter;
 use crate::admin::Admin;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::journal::writer::WriterThread;
+use crate::journal::thread::WriterThread;
 use crate::journal::{Journal, JournalError, Stopped};
 use crate::pbx::lockout::{Lockout, Memory};
 use crate::pbx::supervisor::Supervisor;

@@ -11,7 +11,8 @@
 //! | [`schema`] | tables, versions, migration, opening with the right pragmas |
 //! | [`intake`] | the way in, for sessions |
 //! | [`lock`] | one daemon per journal |
-//! | [`writer`] | the writing thread: group commit, full disk, poison |
+//! | [`writer`] | the one who writes: group commit, full disk, poison |
+//! | [`thread`] | the thread that it runs on |
 //! | [`append`] | placing events: `seq`, duplicates, ordinals |
 //! | [`reader`] | reading events back |
 //! | [`cursor`] | how far each sink has come |
@@ -34,6 +35,7 @@ pub mod replays;
 pub mod retention;
 pub mod schema;
 pub mod state;
+pub mod thread;
 pub mod writer;
 
 use std::path::{Path, PathBuf};
@@ -50,7 +52,7 @@ use intake::Intake;
 use quarantine::Quarantined;
 use reader::Reader;
 use refusals::LoginNote;
-use writer::WriterThread;
+use thread::WriterThread;
 
 /// Requests of events (each a small batch) that may wait for the writer. Past it
 /// the sessions stop reading, and TCP tells the PBX.

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use super::append::{self, Place};
 use super::cursor::Cursors;
-use super::lock::{self, Lock};
+use super::lock;
 use super::{
     Commit, Control, JournalError, Request, cursor, dead_letters, quarantine, refusals, replays,
     retention, state,
@@ -44,60 +44,9 @@ const SIZE_CHECK_BYTES: u64 = 1 << 20;
 /// Size of the ballast file. On a full disk even deleting needs room in the WAL.
 const BALLAST_BYTES: usize = 4 << 20;
 
-/// The owner of the writing thread.
-#[derive(Debug)]
-pub struct WriterThread {
-    ended: oneshot::Receiver<Result<(), JournalError>>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl WriterThread {
-    pub(super) fn spawn(
-        writer: Writer,
-        events: mpsc::Receiver<Request<Vec<Event>>>,
-        control: mpsc::Receiver<Request<Control>>,
-        lock: Lock,
-    ) -> Result<Self, JournalError> {
-        let path = writer.path.clone();
-        let io = |action| move |cause| JournalError::Io { path, action, cause };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(io.clone()("start its runtime"))?;
-        let (tell, ended) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || {
-                let result = runtime.block_on(writer.run(events, control));
-                drop(lock);
-                // Nobody may be waiting any more; the result was logged where it arose.
-                let _ = tell.send(result);
-            })
-            .map_err(io("start its thread"))?;
-        Ok(Self { ended, thread })
-    }
-
-    /// Waits until the writer ends: `Ok` once every handle is dropped and all is on
-    /// disk, else the failure that stopped it. Cancel-safe; call it once to the end.
-    pub async fn ended(&mut self) -> Result<(), JournalError> {
-        match (&mut self.ended).await {
-            Ok(result) => result,
-            Err(_) => panic!("the journal's thread panicked"),
-        }
-    }
-
-    /// Waits like [`WriterThread::ended`], then for the thread itself.
-    pub async fn join(mut self) -> Result<(), JournalError> {
-        let result = self.ended().await;
-        // The thread has nothing left to do after it told its result.
-        let _ = self.thread.join();
-        result
-    }
-}
-
 /// The state of the writing thread.
 pub(crate) struct Writer {
-    path: std::path::PathBuf,
+    pub(super) path: std::path::PathBuf,
     settings: config::Journal,
     connection: Connection,
     cursors: Arc<Cursors>,
@@ -161,7 +110,7 @@ impl Writer {
         })
     }
 
-    async fn run(
+    pub(super) async fn run(
         mut self,
         mut events: mpsc::Receiver<Request<Vec<Event>>>,
         mut control: mpsc::Receiver<Request<Control>>,

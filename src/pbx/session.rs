@@ -272,7 +272,7 @@ impl Session<'_> {
     }
 
     fn phase(&self, phase: Phase) {
-        info!(pbx = %self.pbx.name, state = phase.as_str(), "session");
+        phase.log(&self.pbx.name);
         let since_ms = Clock::system().now_ms();
         self.state.send_modify(|state| {
             (state.phase, state.since_ms) = (phase, since_ms);

@@ -22,6 +22,21 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether it is news. The others come and go with every try while a PBX is down, and
+    /// what made a try fail is told as it deserves.
+    pub fn is_news(&self) -> bool {
+        matches!(self, Self::Subscribed | Self::LoginRefused | Self::Stopped)
+    }
+
+    /// Writes it to the log.
+    pub fn log(&self, pbx: &str) {
+        let state = self.as_str();
+        match self.is_news() {
+            true => tracing::info!(pbx, state, "session"),
+            false => tracing::debug!(pbx, state, "session"),
+        }
+    }
+
     /// The word for log and status.
     pub fn as_str(&self) -> &'static str {
         match self {

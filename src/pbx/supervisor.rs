@@ -136,7 +136,7 @@ impl Supervisor {
     }
 
     fn show(&self, phase: Phase, error: Option<String>) {
-        info!(pbx = %self.pbx.name, state = phase.as_str(), "session");
+        phase.log(&self.pbx.name);
         let since_ms = Clock::system().now_ms();
         self.state.send_modify(|state| {
             if state.phase != phase {

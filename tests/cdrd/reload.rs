@@ -51,8 +51,9 @@ impl Reloading {
         until("the journal has it", || async { self.bench.journalled() == sent }).await;
     }
 
-    fn connects(&self) -> usize {
-        self.daemon.log().matches("state=\"connecting\"").count()
+    /// Sessions of all PBXs that came to a subscription.
+    fn sessions(&self) -> usize {
+        self.daemon.log().matches("state=\"subscribed\"").count()
     }
 
     async fn stop(self) -> String {
@@ -101,7 +102,7 @@ async fn sinks_come_change_and_go_while_the_session_stays() {
     // b comes again, and goes on where it was.
     it.reload(&text(&it.bench, &(changed + &file(&it.bench, "b", "")))).await;
     has(&it.bench, "b", all).await;
-    assert_eq!(it.connects(), 1);
+    assert_eq!(it.sessions(), 1);
     it.stop().await;
 }
 
@@ -128,7 +129,7 @@ async fn a_file_that_is_wrong_changes_nothing_and_says_why() {
         told["reload_refused"]["words"].as_str().is_some_and(|words| words.contains("TOML"))
     })
     .await;
-    assert_eq!(it.connects(), 1);
+    assert_eq!(it.sessions(), 1);
     let log = it.stop().await;
     assert!(log.contains("unknown key \\\"colour\\\"") || log.contains("unknown key \"colour\""));
     assert_eq!(log.matches("reload refused").count(), 3, "{log}");
@@ -146,10 +147,10 @@ async fn a_pbx_that_changed_gets_a_new_session_and_the_others_keep_theirs() {
         other.clone() + "topics = [\"cdr_events\", \"queue_events\"]\nqueues = [\"8000\"]\n";
     it.reload(&text(&it.bench, &(extended + &sinks))).await;
     it.daemon.has_logged("the new topic", |said| said.contains("topic=\"queue_events\"")).await;
-    let connects = |said: &str, pbx: &str| {
-        said.lines().filter(|l| l.contains(&format!("pbx={pbx} state=\"connecting\""))).count()
+    let sessions = |said: &str, pbx: &str| {
+        said.lines().filter(|l| l.contains(&format!("pbx=\"{pbx}\" state=\"subscribed\""))).count()
     };
-    assert_eq!(connects(&it.daemon.log(), "other"), 2);
+    it.daemon.has_logged("a second session", |said| sessions(said, "other") == 2).await;
     // And now without it.
     it.reload(&text(&it.bench, &sinks)).await;
     until("it is gone", || async {
@@ -158,7 +159,7 @@ async fn a_pbx_that_changed_gets_a_new_session_and_the_others_keep_theirs() {
     .await;
     it.push(1).await;
     let log = it.stop().await;
-    assert_eq!((connects(&log, "hq"), connects(&log, "other")), (1, 2), "{log}");
+    assert_eq!((sessions(&log, "hq"), sessions(&log, "other")), (1, 2), "{log}");
 }
 
 #[tokio::test]

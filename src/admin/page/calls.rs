@@ -218,14 +218,14 @@ fn read(
         None => Reader::open(path)?,
     };
     let open = reader.insert(open);
+    let latest = open.last_seq()?.saturating_sub(LOOK_BACK);
     if from == 0 {
         let hour_ago = Clock::system().now_ms() - MINUTES as i64 * MINUTE_MS;
-        let latest = open.last_seq()?.saturating_sub(LOOK_BACK);
         // On a quiet day, the last calls are older than an hour.
         let some = open.last_seq()?.saturating_sub(SHOWN as u64 * 20);
-        from = open.seq_before(hour_ago)?.min(some).max(latest);
+        from = open.seq_before(hour_ago)?.min(some);
     }
-    open.after(from, PIECE_EVENTS, PIECE_BYTES)
+    open.after(from.max(latest), PIECE_EVENTS, PIECE_BYTES)
 }
 
 /// The last digits. Short numbers are extensions, and stay as short as they are.
