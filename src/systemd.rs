@@ -25,6 +25,11 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// Whether anybody is told at all.
+pub fn listens() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// One line for `systemctl status`.
 pub fn status(line: &str) {
     tell(&[NotifyState::Status(line)]);

@@ -54,11 +54,20 @@ pub(super) struct Reporter {
     /// The last thing said is on its way.
     on_its_way: Option<oneshot::Receiver<()>>,
     line: String,
+    /// Somebody reads the status line.
+    systemd: bool,
 }
 
 impl Reporter {
     pub(super) fn new(observer: Arc<Observer>, journal: Journal) -> Self {
-        Self { observer, journal, said: None, on_its_way: None, line: String::new() }
+        Self {
+            observer,
+            journal,
+            said: None,
+            on_its_way: None,
+            line: String::new(),
+            systemd: systemd::listens(),
+        }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -102,6 +111,9 @@ impl Reporter {
     }
 
     async fn tell_systemd(&mut self) {
+        if !self.systemd {
+            return;
+        }
         match self.observer.status().await {
             Ok(status) if status.summary != self.line => {
                 systemd::status(&status.summary);

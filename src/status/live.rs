@@ -204,3 +204,58 @@ pub fn is_connected(state: &str) -> bool {
 pub fn is_subscribed(state: &str) -> bool {
     state == Phase::Subscribed.as_str()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Environment;
+
+    fn board() -> Board {
+        let text = "[pbx.hq]\nurl = \"ws://localhost/wsi\"\n\
+                    login = { username = \"u\", password = \"p\" }\n\
+                    [sink.a]\ntype = \"stdout\"\n";
+        let config = Config::parse("x", text, &Environment::empty()).unwrap();
+        let board = Board::new(Arc::new(Metrics::new()), None);
+        let (_, state) = watch::channel(State::starting());
+        board.show(&config, &[(Arc::from("hq"), state)]);
+        board
+    }
+
+    #[test]
+    fn a_session_or_a_writer_that_does_not_come_back_is_named() {
+        let board = board();
+        let pbx = board.metrics.pbx("hq");
+        pbx.beat.within(Duration::from_secs(3600));
+        assert_eq!(board.stuck(), None);
+        pbx.beat.within(Duration::ZERO);
+        while board.stuck().is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(board.stuck().as_deref(), Some("the session of pbx \"hq\" is stuck"));
+        pbx.beat.open();
+        board.metrics.journal().beat.within(Duration::ZERO);
+        while board.stuck().is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(board.stuck().as_deref(), Some("the journal's writer is stuck"));
+        assert_eq!(board.live().journal, "stuck");
+    }
+
+    #[test]
+    fn what_an_earlier_daemon_said_goes_on_and_nonsense_does_no_harm() {
+        let first = board();
+        first.metrics.sink("a").delivered(5);
+        first.metrics.sink("a").failed(false, 7, "down");
+        first.metrics.pbx("hq").heard(1_000);
+        let said = serde_json::to_string(&first.live()).unwrap();
+        let second = Board::new(Arc::new(Metrics::new()), Live::read(&said));
+        second.metrics.sink("a").delivered(2);
+        assert_eq!(second.metrics.sink("a").delivered_ever(), 7);
+        assert_eq!(second.metrics.sink("a").last_error(), Some((7, "down".to_owned())));
+        assert_eq!(second.metrics.pbx("hq").last_event_ms(), Some(1_000));
+        // What a later version says must not keep this one from starting.
+        assert_eq!(Live::read("{\"version\":1}"), None);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod admin;
 mod example;
+mod fingerprints;
 mod lines;
 mod load;
 mod messages;

@@ -718,3 +718,90 @@ async fn quarantine_help() {
       cdrd quarantine drop --all
     "#);
 }
+
+#[tokio::test]
+async fn status_help() {
+    assert_snapshot!(help(&["status"]).await, @r#"
+    See how the daemon is, whether it runs or not
+
+    Usage: cdrd status [OPTIONS]
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+          --json
+              As JSON (docs/status.schema.json)
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd status
+      cdrd status --json | jq .problems
+
+    Reads the journal, so it works whether the daemon runs or not. Ends with 0 if it could
+    be read, whatever it says; .ok in the JSON tells whether all is well.
+    "#);
+}
+
+#[tokio::test]
+async fn man_help() {
+    assert_snapshot!(help(&["man"]).await, @r#"
+    Print the manual page, or that of a command
+
+    Usage: cdrd man [OPTIONS] [COMMAND]
+
+    Arguments:
+      [COMMAND]
+              The command, instead of cdrd as a whole
+
+    Options:
+          --dir <DIR>
+              Write the pages of cdrd and of every command into this directory
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd man | man -l -
+      cdrd man status | man -l -
+      cdrd man --dir /usr/share/man/man1     writes all of them
+    "#);
+}

@@ -104,3 +104,18 @@ async fn a_reader_that_is_gone_is_no_fault_for_check_and_completions() {
         assert_eq!(stderr, "", "{arguments:?}");
     }
 }
+
+#[tokio::test]
+async fn manual_pages_are_there_for_cdrd_and_every_command() {
+    let page = output(&["man"]).await.ended_with(0).stdout;
+    assert!(page.contains(".TH cdrd 1") && page.contains("dead\\-letters"), "{page}");
+    let page = output(&["man", "status"]).await.ended_with(0).stdout;
+    assert!(page.contains(".TH cdrd-status 1") && page.contains("\\-\\-json"), "{page}");
+    output(&["man", "nonsense"]).await.ended_with(64);
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    output(&["man", "--dir", pages.to_str().unwrap()]).await.ended_with(0);
+    for name in ["cdrd", "cdrd-run", "cdrd-status", "cdrd-dead-letters-list"] {
+        assert!(pages.join(format!("{name}.1")).exists(), "{name}");
+    }
+}
