@@ -10,6 +10,7 @@ mod reporter;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -141,12 +142,14 @@ impl Daemon {
             config: config.clone(),
             source: None,
         };
-        // First, so that an address that is taken is told before anything is touched.
-        daemon.bind_admin(config)?;
+        // First, so that an address that is taken is told before anything starts.
+        let listener = bind_admin(config)?;
         daemon.start_sinks(config)?;
         config.pbxs.iter().for_each(|pbx| daemon.start_session(pbx));
         daemon.observer.board().show(config, &daemon.states);
         daemon.start_helpers();
+        // Last, so that nobody is told of a daemon that is half there.
+        daemon.start_admin(listener);
         Ok(daemon)
     }
 
@@ -184,13 +187,12 @@ impl Daemon {
         self.supervisors.start(name, stop, supervisor.run());
     }
 
-    fn bind_admin(&mut self, config: &Config) -> Result<(), DaemonError> {
-        let Some(settings) = &config.admin else { return Ok(()) };
-        let admin = Admin::bind(settings, &self.observer, &self.journal)
-            .map_err(|cause| DaemonError::Admin { address: settings.listen, cause })?;
-        info!(address = %admin.address(), "admin endpoint listens");
-        self.admin = Some(admin);
-        Ok(())
+    fn start_admin(&mut self, listener: Option<TcpListener>) {
+        if let (Some(listener), Some(settings)) = (listener, &self.config.admin) {
+            let admin = Admin::serve(listener, settings, &self.observer, &self.journal);
+            info!(address = %admin.address(), "admin endpoint listens");
+            self.admin = Some(admin);
+        }
     }
 
     fn start_helpers(&mut self) {
@@ -339,6 +341,14 @@ impl Daemon {
         drop((journal, lockout, observer));
         Ok(writer.join().await?)
     }
+}
+
+fn bind_admin(config: &Config) -> Result<Option<TcpListener>, DaemonError> {
+    let bind = |settings: &config::Admin| {
+        Admin::bind(settings)
+            .map_err(|cause| DaemonError::Admin { address: settings.listen, cause })
+    };
+    config.admin.as_ref().map(bind).transpose()
 }
 
 fn journal_ended(result: Result<(), JournalError>) -> DaemonError {

@@ -25,6 +25,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -48,16 +49,21 @@ struct Answering {
 }
 
 impl Admin {
-    /// Listens from now on; must be called on the async runtime.
-    pub fn bind(
+    /// Takes the address; must be called on the async runtime. Nobody is answered yet.
+    pub fn bind(settings: &config::Admin) -> std::io::Result<TcpListener> {
+        let listener = std::net::TcpListener::bind(settings.listen)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    }
+
+    /// Answers from now on.
+    pub fn serve(
+        listener: TcpListener,
         settings: &config::Admin,
         observer: &Arc<Observer>,
         journal: &Journal,
-    ) -> std::io::Result<Self> {
-        let listener = std::net::TcpListener::bind(settings.listen)?;
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let address = listener.local_addr()?;
+    ) -> Self {
+        let address = listener.local_addr().unwrap_or(settings.listen);
         let stop = CancellationToken::new();
         let page = page::Page::new(settings.show_numbers, Arc::clone(observer), stop.clone());
         let answering = Answering { observer: Arc::clone(observer), page: Arc::new(page) };
@@ -68,7 +74,7 @@ impl Admin {
         let task = tokio::spawn(async move {
             tokio::join!(serving, calls);
         });
-        Ok(Self { address, stop, task })
+        Self { address, stop, task }
     }
 
     /// Where it listens.
