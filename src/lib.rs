@@ -18,13 +18,17 @@
 //! | [`backfill`] | fetches what nobody heard; knows [`rest`], `event` and the journal |
 //! | [`sink`] | the ways out; knows `event` and the journal |
 //! | [`daemon`] | the wiring of all of these: start, supervision, drain |
+//! | [`admin`] | the HTTP endpoint: metrics, health, status, the page |
+//! | [`status`] | how a daemon is, for everybody who asks |
 //! | [`record`] | the normal form of a CDR |
+//! | [`metrics`], [`heartbeat`] | what is counted, and who is alive; everybody may tell them |
 //! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`], [`http_time`], [`digest`] | what several of them need |
 //! | [`simulator`] | a PBX to try against; knows none of the above |
 //! | [`cli`] | a file for each command |
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod admin;
 pub mod backfill;
 pub mod cli;
 pub mod clock;
@@ -32,8 +36,10 @@ pub mod config;
 pub mod daemon;
 pub mod digest;
 pub mod event;
+pub mod heartbeat;
 pub mod http_time;
 pub mod journal;
+pub mod metrics;
 pub mod pbx;
 pub mod record;
 pub mod repeat;
@@ -41,6 +47,7 @@ pub mod rest;
 pub mod secret;
 pub mod simulator;
 pub mod sink;
+pub mod status;
 pub mod systemd;
 pub mod tls;
 pub mod webhook;

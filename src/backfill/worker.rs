@@ -16,7 +16,7 @@ use super::sweep::{Books, SweepError, sweep};
 use super::window::{CLOCK_ERROR_MS, together};
 use crate::clock::Clock;
 use crate::config::{Backfill, Pbx};
-use crate::journal::gaps::{self, Found, Kind, Listened, Progress, Span};
+use crate::journal::gaps::{self, Found, Kind, Listened, Note, Progress, Span};
 use crate::journal::{Journal, JournalError, Stopped};
 use crate::pbx::lockout::Lockout;
 use crate::repeat::Repeat;
@@ -49,6 +49,8 @@ pub enum WorkerError {
 /// The backfill of one PBX.
 pub struct Worker {
     settings: Backfill,
+    /// There is a session that notes gaps; otherwise only comparisons tell what is missing.
+    wsi: bool,
     rest: Rest,
     lockout: Lockout,
     journal: Journal,
@@ -84,6 +86,7 @@ impl Worker {
         };
         Ok(Self {
             settings: settings.clone(),
+            wsi: pbx.wsi,
             rest,
             lockout,
             journal: journal.clone(),
@@ -96,6 +99,10 @@ impl Worker {
 
     /// Until the stop; fails only if the journal does.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), WorkerError> {
+        if !self.wsi {
+            let pbx = self.books.pbx.clone();
+            self.journal.intake().note(Note::WebhookOnly { pbx }).await?;
+        }
         let result = loop {
             // Whatever is under way when the stop comes goes on where it was.
             tokio::select! {
@@ -226,6 +233,7 @@ impl Worker {
             match (span.kind, again_at_ms) {
                 (Kind::Gap, None) => info!(%pbx, gap = span.n, seconds, "gap closed"),
                 (Kind::Reconcile, _) if found.added > 0 => {
+                    self.journal.metrics().pbx(pbx).reconcile_missing.increment(found.added);
                     warn!(%pbx, missing = found.added, seconds, "calls were missing although cdrd listened; they were fetched over REST");
                 }
                 _ => {}

@@ -117,7 +117,15 @@ async fn check_pbx(pbx: &Pbx, lockout: &Lockout, report: &mut Report) {
     let mut link = Link::new(socket, pbx.name.clone(), intake.clone());
     let state = watch::Sender::new(State::starting());
     let stop = Stop::default();
-    let session = Session { pbx, intake: &intake, lockout, state: &state, stop: &stop.gracefully };
+    let metrics = intake.metrics().pbx(&pbx.name);
+    let session = Session {
+        pbx,
+        intake: &intake,
+        lockout,
+        state: &state,
+        stop: &stop.gracefully,
+        metrics: &metrics,
+    };
     let mut topics = Subscriptions::new(&pbx.topics);
     let introduced = session.introduce(&mut link, &mut topics).await;
     // Whatever comes of the goodbye, the questions are answered.

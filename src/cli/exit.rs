@@ -50,6 +50,8 @@ impl Exit {
         match error {
             DaemonError::Journal(_) | DaemonError::Stuck | DaemonError::Webhook(_) => Self::Io,
             DaemonError::Sink { .. } => Self::Config,
+            // The address may be free, or there, a moment later: systemd tries again.
+            DaemonError::Admin { .. } => Self::Internal,
             DaemonError::Internal(_) => Self::Internal,
         }
     }

@@ -5,17 +5,19 @@ use std::fmt;
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::config::log_directives;
+
 /// How to log.
 #[derive(Debug, Clone, Args)]
 pub struct Logging {
     /// What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
-    #[arg(long, global = true, help_heading = "Logging", env = "CDRD_LOG", value_name = "LEVEL", value_parser = directives)]
+    #[arg(long, global = true, help_heading = "Logging", env = "CDRD_LOG", value_name = "LEVEL", value_parser = log_directives)]
     pub log_level: Option<String>,
     /// How to write logs
     #[arg(long, global = true, help_heading = "Logging", value_enum, default_value_t = LogFormat::Auto)]
@@ -35,23 +37,46 @@ pub enum LogFormat {
     Journald,
 }
 
+/// What is logged unless somebody says otherwise.
+const DEFAULT_LEVEL: &str = "info";
+
+/// Puts another filter in the place of the one in force.
+type SetFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+/// What is logged, while the daemon runs.
+pub struct Level {
+    /// The command line or the environment said it, and nothing else counts.
+    fixed: bool,
+    set: SetFilter,
+}
+
+impl Level {
+    /// What the configuration says, or the default where it says nothing.
+    pub fn configure(&self, level: Option<&str>) {
+        if !self.fixed {
+            (self.set)(EnvFilter::new(level.unwrap_or(DEFAULT_LEVEL)));
+        }
+    }
+}
+
 impl Logging {
-    /// For the daemon: info unless told otherwise.
-    pub fn start(&self) {
-        self.start_with("info");
+    /// For the daemon: info unless told otherwise. What is returned changes the level
+    /// later.
+    pub fn start(&self) -> Level {
+        Level { fixed: self.log_level.is_some(), set: self.start_with(DEFAULT_LEVEL) }
     }
 
     /// For commands that talk to people by themselves: only what went wrong.
     pub fn start_for_people(&self) {
-        self.start_with("warn");
+        drop(self.start_with("warn"));
     }
 
     /// For commands whose report says itself what went wrong.
     pub fn start_for_report(&self) {
-        self.start_with("error");
+        drop(self.start_with("error"));
     }
 
-    fn start_with(&self, default: &str) {
+    fn start_with(&self, default: &str) -> SetFilter {
         let directives = self.log_level.as_deref().unwrap_or(default);
         let filter = EnvFilter::new(directives);
         let builder = tracing_subscriber::fmt()
@@ -60,11 +85,19 @@ impl Logging {
             .with_target(false)
             .with_ansi(colour_stderr());
         // A subscriber is there already only in tests; it then stays.
-        let _ = match self.form() {
-            LogFormat::Json => builder.json().flatten_event(true).try_init(),
-            LogFormat::Journald => builder.event_format(Prioritised::default()).try_init(),
-            LogFormat::Text | LogFormat::Auto => builder.try_init(),
-        };
+        macro_rules! start {
+            ($builder:expr) => {{
+                let builder = $builder.with_filter_reloading();
+                let handle = builder.reload_handle();
+                let _ = builder.try_init();
+                Box::new(move |filter: EnvFilter| drop(handle.reload(filter)))
+            }};
+        }
+        match self.form() {
+            LogFormat::Json => start!(builder.json().flatten_event(true)),
+            LogFormat::Journald => start!(builder.event_format(Prioritised::default())),
+            LogFormat::Text | LogFormat::Auto => start!(builder),
+        }
     }
 
     /// systemd sets `JOURNAL_STREAM` where stderr leads to its journal.
@@ -74,18 +107,6 @@ impl Logging {
             LogFormat::Auto if systemd && !std::io::stderr().is_terminal() => LogFormat::Journald,
             other => other,
         }
-    }
-}
-
-/// A lone word must be a level: as the name of a target, which the library would
-/// take it for, it would switch all logging off.
-fn directives(text: &str) -> Result<String, String> {
-    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
-    let known =
-        |part: &str| part.contains('=') || LEVELS.contains(&part.to_ascii_lowercase().as_str());
-    match text.split(',').map(str::trim).find(|part| !known(part)) {
-        Some(part) => Err(format!("{part:?} is none of {}, nor TARGET=LEVEL", LEVELS.join(", "))),
-        None => EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|e| e.to_string()),
     }
 }
 
@@ -118,10 +139,10 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let priority = match *event.metadata().level() {
-            Level::ERROR => 3,
-            Level::WARN => 4,
-            Level::INFO => 6,
-            Level::DEBUG | Level::TRACE => 7,
+            tracing::Level::ERROR => 3,
+            tracing::Level::WARN => 4,
+            tracing::Level::INFO => 6,
+            tracing::Level::DEBUG | tracing::Level::TRACE => 7,
         };
         write!(writer, "<{priority}>")?;
         self.inner.format_event(context, writer, event)

@@ -8,14 +8,17 @@ pub mod dead_letters;
 pub mod demo;
 pub mod exit;
 pub mod export;
+pub mod gaps;
 pub mod kept;
 pub mod logging;
+pub mod man;
 pub mod moment;
 pub mod quarantine;
 pub mod replay;
 pub mod run;
 pub mod signals;
 pub mod simulate;
+pub mod status;
 pub mod tail;
 
 use std::io::IsTerminal;
@@ -33,7 +36,7 @@ use logging::Logging;
 /// Logs into the PBX's WebSocket interface, keeps every event in a durable journal
 /// and delivers it, at least once, to every configured sink.
 #[derive(Debug, Parser)]
-#[command(name = "cdrd", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "cdrd", version = env!("CDRD_VERSION"), max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   cdrd demo                            see calls arrive, from a simulated PBX
   cdrd check -c config.toml --connect  try a configuration out, step by step
@@ -57,8 +60,12 @@ pub enum Command {
     Check(check::Args),
     /// Watch calls as they end, one line each
     Tail(tail::Args),
+    /// See how the daemon is, whether it runs or not
+    Status(status::Args),
     /// Send events of the journal to a sink again
     Replay(replay::Args),
+    /// When nobody listened: list, accept
+    Gaps(gaps::Args),
     /// Ask the PBX's REST interface for the calls of a span of time
     Backfill(backfill::Args),
     /// Print the journal, or a part of it
@@ -73,6 +80,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Print the manual page, or that of a command
+    Man(man::Args),
 }
 
 /// Which configuration to read.
@@ -134,7 +143,9 @@ fn execute(cli: Cli) -> anyhow::Result<Exit> {
             Command::Run(args) => run::run(args, &logging).await,
             Command::Check(args) => check::run(args, &logging).await,
             Command::Tail(args) => tail::run(args, &logging).await,
+            Command::Status(args) => status::run(&args, &logging),
             Command::Replay(args) => replay::run(args, &logging).await,
+            Command::Gaps(args) => gaps::run(args, &logging),
             Command::Backfill(args) => backfill::run(args, &logging).await,
             Command::Export(args) => export::run(&args, &logging),
             Command::DeadLetters(args) => dead_letters::run(args, &logging).await,
@@ -146,6 +157,7 @@ fn execute(cli: Cli) -> anyhow::Result<Exit> {
             }
             Command::Demo(args) => demo::run(args, &logging).await,
             Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     });
     // A sink that was given up at the deadline may still hold a blocking thread.

@@ -1,15 +1,17 @@
 //! `cdrd run`: the daemon.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use super::exit::Exit;
-use super::logging::Logging;
+use super::logging::{Level, Logging};
 use super::{ConfigFile, signals};
 use crate::clock::Clock;
-use crate::config::units;
-use crate::daemon::{Daemon, Ended};
+use crate::config::{Config, units};
+use crate::daemon::{Daemon, Ended, Source};
 
 /// Run the daemon
 #[derive(Debug, clap::Args)]
@@ -32,13 +34,15 @@ pub struct Args {
 
 /// Runs until a signal.
 pub async fn run(args: Args, logging: &Logging) -> anyhow::Result<Exit> {
-    logging.start();
+    let level = logging.start();
     let config = args.config.load()?;
+    level.configure(config.log_level.as_deref());
     for warning in &config.warnings {
         warn!("{warning}");
     }
     let stop = signals::stop_on_signals();
-    let daemon = Daemon::start(&config, Clock::system())?;
+    let source = source(args.config, level);
+    let daemon = Daemon::start(&config, Clock::system())?.reload_from(source);
     info!(
         version = env!("CARGO_PKG_VERSION"),
         pbxs = config.pbxs.len(),
@@ -59,6 +63,18 @@ pub async fn run(args: Args, logging: &Logging) -> anyhow::Result<Exit> {
             Exit::of_daemon(&e)
         }
     })
+}
+
+/// Reads the configuration again, and logs as it says.
+fn source(file: ConfigFile, level: Level) -> Source {
+    let read = move || {
+        if file.path == Path::new("-") {
+            return Err("it came from standard input, which can be read only once".to_owned());
+        }
+        file.load().map_err(|e| e.to_string())
+    };
+    let taken_up = move |config: &Config| level.configure(config.log_level.as_deref());
+    Source { read: Arc::new(read), taken_up: Arc::new(taken_up) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use crate::daemon::Stop;
 
 /// Listens to SIGINT and SIGTERM from now on. SIGHUP, which ends a process by
-/// default, is passed on.
+/// default, asks a daemon to read its configuration and to open its files anew.
 pub fn stop_on_signals() -> Stop {
     let stop = Stop::default();
     let told = stop.clone();
@@ -26,8 +26,8 @@ pub fn stop_on_signals() -> Stop {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {
-                    info!("SIGHUP: files are opened anew; the configuration is not reloaded, restart to apply changes");
-                    told.reopen.send_modify(|times| *times += 1);
+                    info!("SIGHUP");
+                    told.reload.notify_one();
                     continue;
                 }
             }

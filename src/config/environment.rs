@@ -4,6 +4,7 @@
 //! Injected, so that reading a configuration is a pure function of its text and
 //! this value, and tests never touch the environment of their process.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -20,6 +21,8 @@ pub struct Environment {
     programs: Programs,
     /// Secrets are neither read nor missed.
     secrets_wanted: bool,
+    /// What was read since somebody looked: variables and files.
+    read: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Environment {
@@ -30,6 +33,7 @@ impl Environment {
             files: Box::new(|path| std::fs::read(path)),
             programs: Box::new(is_executable),
             secrets_wanted: true,
+            read: RefCell::default(),
         }
     }
 
@@ -40,6 +44,7 @@ impl Environment {
             files: Box::new(|_| Err(io::Error::new(io::ErrorKind::NotFound, "no such file"))),
             programs: Box::new(|_| false),
             secrets_wanted: true,
+            read: RefCell::default(),
         }
     }
 
@@ -85,12 +90,22 @@ impl Environment {
 
     /// The value of a variable.
     pub fn variable(&self, name: &str) -> Option<OsString> {
-        (self.variables)(name)
+        let value = (self.variables)(name);
+        let content = value.as_ref().map(|value| value.as_encoded_bytes().to_vec());
+        self.read.borrow_mut().push(content.unwrap_or_default());
+        value
     }
 
     /// The content of a file.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        (self.files)(path)
+        let content = (self.files)(path);
+        self.read.borrow_mut().push(content.as_ref().map(Clone::clone).unwrap_or_default());
+        content
+    }
+
+    /// What was read since this was asked last.
+    pub(super) fn take_read(&self) -> Vec<Vec<u8>> {
+        self.read.take()
     }
 
     /// Whether there is a file that can be run.

@@ -7,13 +7,10 @@ use toml::de::DeTable;
 
 use super::reading::Reading;
 use super::section::Section;
-use super::{Config, ConfigError, Environment, Problem, journal, pbx, sink, webhook};
+use super::{Config, ConfigError, Environment, Problem, admin, journal, log, pbx, sink, webhook};
 
 /// Where the configuration is looked for if nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/cdrd/config.toml";
-
-/// Keys of the contract that this version cannot serve.
-const NOT_YET: &[&str] = &["admin"];
 
 /// The longest name of a PBX or sink; names are part of paths, labels and identifiers.
 const LONGEST_NAME: usize = 64;
@@ -83,7 +80,6 @@ fn syntax_problem(reading: &Reading, error: &toml::de::Error) -> Problem {
 }
 
 pub(super) fn read_root(mut root: Section) -> Config {
-    root.not_yet(NOT_YET);
     let names = root.names("pbx");
     let pbxs = root.named_tables("pbx", |name, section| {
         check_name(name, section);
@@ -100,7 +96,10 @@ pub(super) fn read_root(mut root: Section) -> Config {
         pbxs,
         journal: root.table("journal", journal::read),
         sinks: sinks.into_iter().flatten().collect(),
+        admin: root.optional_table("admin", admin::read),
+        log_level: root.table("log", log::read),
         warnings: Vec::new(),
+        fingerprints: root.reading.fingerprints.take(),
     };
     require(
         &mut root,

@@ -5,12 +5,15 @@
 //! told, is the business of the files beside this one.
 
 mod address;
+mod admin;
 mod auth;
 mod backfill;
 mod environment;
 mod error;
+mod fingerprint;
 mod journal;
 mod load;
+mod log;
 mod login;
 mod nearest;
 mod pbx;
@@ -27,7 +30,9 @@ pub mod units;
 mod values;
 mod webhook;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +43,9 @@ pub use address::is_loopback;
 pub use auth::{Auth, User, read as read_auth};
 pub use environment::Environment;
 pub use error::{ConfigError, Problem};
+pub use fingerprint::Fingerprint;
 pub use load::DEFAULT_PATH;
+pub use log::directives as log_directives;
 pub use program::find_program;
 pub use section::Section;
 pub use tls::read_with_identity as read_tls;
@@ -53,8 +60,26 @@ pub struct Config {
     pub journal: Journal,
     /// Where events go, in the order of the file.
     pub sinks: Vec<Sink>,
+    /// The admin endpoint; `None` without a table.
+    pub admin: Option<Admin>,
+    /// What to log, unless the command line or the environment say.
+    pub log_level: Option<String>,
     /// What is legal but probably not meant; each is logged once at start.
     pub warnings: Vec<String>,
+    /// What each table means, by its path such as `pbx.hq`: a reload leaves alone what
+    /// means the same as before.
+    pub fingerprints: BTreeMap<String, Fingerprint>,
+}
+
+/// The admin endpoint: `[admin]`.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What whoever asks has to know; always there beyond loopback.
+    pub token: Option<Secret>,
+    /// Whether the page shows numbers in full.
+    pub show_numbers: bool,
 }
 
 /// One PBX: `[pbx.NAME]`.

@@ -2,11 +2,11 @@
 //! environment, and everything noticed so far.
 
 use std::cell::RefCell;
-#[cfg(test)]
 use std::collections::BTreeMap;
 
 use super::environment::Environment;
 use super::error::Problem;
+use super::fingerprint::Fingerprint;
 
 /// One pass over one configuration file.
 pub(super) struct Reading<'a> {
@@ -16,6 +16,8 @@ pub(super) struct Reading<'a> {
     pub(super) warnings: RefCell<Vec<Problem>>,
     /// Lines of secrets that stand in the file itself.
     pub(super) literal_secrets: RefCell<Vec<usize>>,
+    /// What each table means, by its path.
+    pub(super) fingerprints: RefCell<BTreeMap<String, Fingerprint>>,
     /// The keys that were asked for, by the path of their table.
     #[cfg(test)]
     pub(super) known: RefCell<BTreeMap<String, Vec<&'static str>>>,
@@ -29,6 +31,7 @@ impl<'a> Reading<'a> {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             literal_secrets: RefCell::default(),
+            fingerprints: RefCell::default(),
             #[cfg(test)]
             known: RefCell::default(),
         }

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::error::Problem;
+use super::fingerprint::Fingerprint;
 use super::nearest::nearest;
 use super::reading::Reading;
 use super::values::{kind, quoted};
@@ -23,7 +24,6 @@ pub struct Section<'a> {
     path: String,
     line: usize,
     asked: Vec<&'static str>,
-    later: &'static [&'static str],
     faulty: BTreeSet<&'static str>,
     /// Values may be secrets: they are not shown.
     pub(super) private: bool,
@@ -47,7 +47,7 @@ impl<'a> Section<'a> {
     ) -> Self {
         let (asked, faulty) = (Vec::new(), BTreeSet::new());
         let (private, lenient, muted) = (false, false, false);
-        Self { reading, table, path, line, asked, later: &[], faulty, private, lenient, muted }
+        Self { reading, table, path, line, asked, faulty, private, lenient, muted }
     }
 
     /// The name of the table: `NAME` of `[sink.NAME]`.
@@ -97,16 +97,17 @@ impl<'a> Section<'a> {
         self.unasked().next().is_some()
     }
 
-    /// Names keys that the contract knows and this version does not.
-    pub fn not_yet(&mut self, keys: &'static [&'static str]) {
-        self.later = keys;
-    }
-
     /// Reads the table at `key`; without one, `read` sees an empty table and returns the defaults.
     pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.reading.problems.borrow().len();
         let mut child = self.child(key);
+        if self.path.is_empty() {
+            self.reading.environment.take_read();
+        }
         let result = read(&mut child);
+        if self.path.is_empty() {
+            child.note_fingerprint();
+        }
         child.finish();
         if self.reading.problems.borrow().len() > before {
             self.faulty.insert(key);
@@ -148,7 +149,10 @@ impl<'a> Section<'a> {
         let mut results = Vec::new();
         for name in self.entries(key) {
             let mut child = self.named_child(key, name);
+            // What was read before belongs to another table.
+            self.reading.environment.take_read();
             results.push(read(name, &mut child));
+            child.note_fingerprint();
             child.finish();
         }
         results
@@ -216,6 +220,13 @@ impl<'a> Section<'a> {
     /// Records that a required key is missing, with an example of its value.
     pub fn missing(&mut self, key: &'static str, example: &str) {
         self.problem(key, format!("no \"{key}\"; add {key} = {example}"));
+    }
+
+    /// Keeps what this table means, to be compared with after a reload.
+    fn note_fingerprint(&self) {
+        let read = self.reading.environment.take_read();
+        let fingerprint = Fingerprint::of(self.table, &read);
+        self.reading.fingerprints.borrow_mut().insert(self.path.clone(), fingerprint);
     }
 
     /// Ends the reading of this table: keys that nobody asked for are problems.
@@ -325,9 +336,6 @@ impl<'a> Section<'a> {
     }
 
     fn unknown(&self, key: &str) -> String {
-        if self.later.contains(&key) {
-            return format!("\"{key}\" is not supported by this version yet; remove it");
-        }
         match nearest(key, &self.asked) {
             Some(near) => format!("unknown key {key:?}; did you mean \"{near}\"?"),
             None => format!("unknown key {key:?}; known here: {}", quoted(&self.asked)),

@@ -6,8 +6,8 @@
 //! instead of 5.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -34,8 +34,10 @@ impl Cursor {
 /// The cursors of all configured sinks, and what of them is on disk.
 #[derive(Debug)]
 pub struct Cursors {
-    by_sink: BTreeMap<Arc<str>, Entry>,
+    by_sink: RwLock<Entries>,
 }
+
+type Entries = BTreeMap<Arc<str>, Entry>;
 
 #[derive(Debug)]
 struct Entry {
@@ -51,30 +53,52 @@ impl Cursors {
         sinks: &[(Arc<str>, Start)],
     ) -> rusqlite::Result<Self> {
         let last = super::append::next_seq(connection)? - 1;
-        let mut by_sink = BTreeMap::new();
-        for (sink, start) in sinks {
-            let seq = load_one(connection, sink, *start, last)?;
-            let cursor = Cursor { seq: Arc::new(AtomicU64::new(seq)) };
-            by_sink.insert(Arc::clone(sink), Entry { cursor, saved: AtomicU64::new(seq) });
+        let cursors = Self { by_sink: RwLock::default() };
+        cursors.add(load_all(connection, sinks, last)?);
+        Ok(cursors)
+    }
+
+    /// Takes up cursors of sinks that come while the daemon runs. One that is there
+    /// already stays as it is.
+    pub(crate) fn add(&self, loaded: Vec<(Arc<str>, u64)>) {
+        let mut by_sink = self.write();
+        for (sink, seq) in loaded {
+            by_sink.entry(sink).or_insert_with(|| Entry {
+                cursor: Cursor { seq: Arc::new(AtomicU64::new(seq)) },
+                saved: AtomicU64::new(seq),
+            });
         }
-        Ok(Self { by_sink })
+    }
+
+    /// A sink is gone: nothing waits for it any more. Its row stays.
+    pub(crate) fn remove(&self, sink: &str) {
+        self.write().remove(sink);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
+        self.by_sink.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.by_sink.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The cursor of one sink.
     pub fn get(&self, sink: &str) -> Option<Cursor> {
-        self.by_sink.get(sink).map(|entry| entry.cursor.clone())
+        self.read().get(sink).map(|entry| entry.cursor.clone())
     }
 
     /// The last `seq` that every sink has durably confirmed; without sinks, every
     /// event counts as delivered.
     pub(crate) fn all_have(&self) -> u64 {
-        let saved = self.by_sink.values().map(|entry| entry.saved.load(Ordering::Acquire));
+        let by_sink = self.read();
+        let saved = by_sink.values().map(|entry| entry.saved.load(Ordering::Acquire));
         saved.min().unwrap_or(u64::MAX >> 1)
     }
 
     /// The cursors that moved since they were saved.
     pub(crate) fn moved(&self) -> Vec<(Arc<str>, u64)> {
-        self.by_sink
+        self.read()
             .iter()
             .map(|(sink, entry)| (sink, entry.cursor.get(), entry.saved.load(Ordering::Acquire)))
             .filter(|(_, now, saved)| now != saved)
@@ -96,12 +120,25 @@ impl Cursors {
 
     /// Notes, after the commit, that `moved` is on disk.
     pub(crate) fn saved(&self, moved: &[(Arc<str>, u64)]) {
+        let by_sink = self.read();
         for (sink, seq) in moved {
-            if let Some(entry) = self.by_sink.get(sink) {
+            if let Some(entry) = by_sink.get(sink) {
                 entry.saved.store(*seq, Ordering::Release);
             }
         }
     }
+}
+
+/// The cursor of each sink; the start of one that was never seen before is recorded.
+pub(crate) fn load_all(
+    connection: &Connection,
+    sinks: &[(Arc<str>, Start)],
+    last: u64,
+) -> rusqlite::Result<Vec<(Arc<str>, u64)>> {
+    sinks
+        .iter()
+        .map(|(sink, start)| Ok((Arc::clone(sink), load_one(connection, sink, *start, last)?)))
+        .collect()
 }
 
 fn load_one(connection: &Connection, sink: &str, start: Start, last: u64) -> rusqlite::Result<u64> {

@@ -31,6 +31,12 @@ pub enum Note {
         /// Why gaps cannot be closed, if they cannot.
         no_backfill: Option<Arc<str>>,
     },
+    /// The daemon starts, and the PBX posts its events: there is no session whose end would
+    /// be a gap.
+    WebhookOnly {
+        /// NAME of `[pbx.NAME]`.
+        pbx: Arc<str>,
+    },
     /// The connection stood, and everything that was sent before has come.
     Alive {
         /// NAME of `[pbx.NAME]`.
@@ -191,6 +197,9 @@ pub enum Progress {
     },
 }
 
+/// A gap that has ended: the PBX, and how long it was in milliseconds.
+pub(crate) type EndedGap = (String, i64);
+
 /// Notes, inside the writer's transaction, that live events of `pbx` are durable: the
 /// last came at `at_ms`. Nothing happens for a PBX that has no CDR topic.
 pub(crate) fn heard(connection: &Connection, pbx: &str, at_ms: i64) -> rusqlite::Result<()> {
@@ -200,16 +209,30 @@ pub(crate) fn heard(connection: &Connection, pbx: &str, at_ms: i64) -> rusqlite:
         .map(drop)
 }
 
-/// Writes a session's note down, inside the writer's transaction.
-pub(crate) fn note(connection: &Connection, note: &Note, now_ms: i64) -> rusqlite::Result<()> {
+/// Writes a session's note down, inside the writer's transaction; the gaps that it ended.
+pub(crate) fn note(
+    connection: &Connection,
+    note: &Note,
+    now_ms: i64,
+) -> rusqlite::Result<Vec<EndedGap>> {
     match note {
         Note::Started { pbx, no_backfill } => {
-            started(connection, pbx, no_backfill.as_deref(), now_ms)
+            started(connection, pbx, no_backfill.as_deref(), now_ms)?;
+            Ok(Vec::new())
         }
-        Note::Alive { pbx, at_ms } => heard(connection, pbx, *at_ms),
+        Note::Alive { pbx, at_ms } => heard(connection, pbx, *at_ms).map(|()| Vec::new()),
         Note::Lost { pbx, since_ms, why } => {
             connection.execute("UPDATE pbx SET lost = 1 WHERE name = ?1", [pbx])?;
-            open(connection, pbx, *since_ms, why, now_ms)
+            open(connection, pbx, *since_ms, why, now_ms)?;
+            Ok(Vec::new())
+        }
+        Note::WebhookOnly { pbx } => {
+            connection.execute(
+                "INSERT INTO pbx(name, first_ms, alive_ms, lost) VALUES(?1, ?2, ?2, 0)
+                 ON CONFLICT(name) DO UPDATE SET lost = 0, no_backfill = NULL",
+                params![pbx, now_ms],
+            )?;
+            end(connection, now_ms)
         }
         Note::Regained { pbx } => {
             connection.execute(
@@ -290,14 +313,14 @@ pub(crate) fn pause(connection: &Connection, why: &str, now_ms: i64) -> rusqlite
 }
 
 /// Ends the gaps of all PBXs that are listened to.
-pub(crate) fn end(connection: &Connection, now_ms: i64) -> rusqlite::Result<()> {
+pub(crate) fn end(connection: &Connection, now_ms: i64) -> rusqlite::Result<Vec<EndedGap>> {
     connection
-        .execute(
+        .prepare_cached(
             "UPDATE gap SET end_ms = max(start_ms, ?1) WHERE kind = 'gap' AND end_ms IS NULL
-             AND pbx IN (SELECT name FROM pbx WHERE lost = 0)",
-            [now_ms],
-        )
-        .map(drop)
+             AND pbx IN (SELECT name FROM pbx WHERE lost = 0) RETURNING pbx, end_ms - start_ms",
+        )?
+        .query_map([now_ms], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
 }
 
 /// Writes down how a comparison goes, inside the writer's transaction.
@@ -381,6 +404,14 @@ pub fn forget(connection: &Connection, n: i64) -> rusqlite::Result<bool> {
 const COLUMNS: &str = "n, pbx, kind, why, start_ms, end_ms, passes, due_ms, reached_ms, found, \
                        present, added, error, closed_ms";
 
+/// Closes a gap that no comparison can close: somebody knows what is missing, or that
+/// nothing is. Tells whether there was one, over and open.
+pub fn accept(connection: &Connection, n: i64, now_ms: i64) -> rusqlite::Result<bool> {
+    let sql = "UPDATE gap SET closed_ms = ?2, error = 'accepted by hand' WHERE n = ?1
+               AND kind = 'gap' AND end_ms IS NOT NULL AND closed_ms IS NULL";
+    connection.execute(sql, params![n, now_ms]).map(|rows| rows == 1)
+}
+
 /// All gaps, oldest first: those that last, those to be closed, those that were closed.
 pub fn list(connection: &Connection) -> rusqlite::Result<Vec<Span>> {
     let sql = format!("SELECT {COLUMNS} FROM gap WHERE kind = 'gap' ORDER BY n");
@@ -400,6 +431,27 @@ pub fn to_compare(connection: &Connection, pbx: &str) -> rusqlite::Result<Vec<Sp
          WHERE pbx = ?1 AND end_ms IS NOT NULL AND closed_ms IS NULL ORDER BY n"
     );
     connection.prepare_cached(&sql)?.query_map([pbx], span)?.collect()
+}
+
+impl Span {
+    /// How it stands, for the operator.
+    pub fn standing(&self) -> String {
+        let fetched = match self.found.added {
+            0 => "nothing was missing".to_owned(),
+            1 => "1 call was fetched".to_owned(),
+            n => format!("{n} calls were fetched"),
+        };
+        match (&self.error, self.end_ms, self.closed_ms) {
+            (Some(by_hand), _, Some(_)) => format!("closed, {by_hand}"),
+            (None, _, Some(_)) => format!("closed, {fetched}"),
+            (_, None, None) => "nobody listens yet".to_owned(),
+            (Some(error), Some(_), None) => error.clone(),
+            (None, Some(_), None) if self.passes > 0 => {
+                format!("compared with REST once, {fetched}; once more soon")
+            }
+            (None, Some(_), None) => "is about to be compared with REST".to_owned(),
+        }
+    }
 }
 
 /// What is known of a PBX as a whole.

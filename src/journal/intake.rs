@@ -1,18 +1,22 @@
 //! Where sessions put what they hear: the journal, or, for commands that write
 //! nothing, whoever asked.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::gaps::Note;
 use super::quarantine::Quarantined;
 use super::{CONTROL_QUEUE, Control, EVENT_QUEUE, Handed, Request, Stopped};
 use crate::event::Event;
+use crate::metrics::Metrics;
 
 /// The way in for events and for what could not be decoded.
 #[derive(Clone)]
 pub struct Intake {
     pub(super) events: mpsc::Sender<Request<Handed>>,
     pub(super) control: mpsc::Sender<Request<Control>>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Intake {
@@ -20,7 +24,13 @@ impl Intake {
     pub fn detached() -> (Self, Outlet) {
         let (events, events_out) = mpsc::channel(EVENT_QUEUE);
         let (control, control_out) = mpsc::channel(CONTROL_QUEUE);
-        (Self { events, control }, Outlet { events: events_out, _control: control_out })
+        let metrics = Arc::new(Metrics::new());
+        (Self { events, control, metrics }, Outlet { events: events_out, _control: control_out })
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Moves the events of `batch` into the queue, leaving it empty. Waits while

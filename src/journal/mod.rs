@@ -11,7 +11,8 @@
 //! | [`schema`] | tables, versions, migration, opening with the right pragmas |
 //! | [`intake`] | the way in, for sessions |
 //! | [`lock`] | one daemon per journal |
-//! | [`writer`] | the writing thread: group commit, full disk, poison |
+//! | [`writer`] | the one who writes: group commit, full disk, poison |
+//! | [`thread`] | the thread that it runs on |
 //! | [`append`] | placing events: `seq`, duplicates, ordinals |
 //! | [`reader`] | reading events back |
 //! | [`cursor`] | how far each sink has come |
@@ -21,6 +22,7 @@
 //! | [`replays`] | what somebody asked to send again |
 //! | [`refusals`] | refused logins, counted across restarts |
 //! | [`retention`] | deleting what everybody has |
+//! | [`state`] | what the daemon says of itself, for `cdrd status` |
 
 pub mod append;
 pub mod cursor;
@@ -34,6 +36,8 @@ pub mod refusals;
 pub mod replays;
 pub mod retention;
 pub mod schema;
+pub mod state;
+pub mod thread;
 pub mod writer;
 
 use std::path::{Path, PathBuf};
@@ -43,13 +47,14 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::config;
 use crate::event::{Event, Stored};
+use crate::metrics::Metrics;
 use cursor::{Cursor, Cursors};
 use dead_letters::DeadLetter;
 use intake::Intake;
 use quarantine::Quarantined;
 use reader::{Reader, Reading};
 use refusals::LoginNote;
-use writer::WriterThread;
+use thread::WriterThread;
 
 /// Requests of events (each a small batch) that may wait for the writer. Past it
 /// the sessions stop reading, and TCP tells the PBX.
@@ -176,6 +181,10 @@ pub(crate) enum Control {
     Flush,
     /// The daemon stops: what it has in hand is taken even over `max_size`.
     Finish,
+    /// What the daemon says of itself, for whoever asks the file.
+    State(String),
+    /// Sinks that came while the daemon runs.
+    Register(Vec<(Arc<str>, config::Start)>),
 }
 
 /// Handle to an open journal; cheap to clone.
@@ -186,6 +195,7 @@ pub struct Journal {
     commits: broadcast::Sender<Commit>,
     cursors: Arc<Cursors>,
     asked: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
 }
 
 impl Journal {
@@ -203,17 +213,20 @@ impl Journal {
         let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
         let (commits, _) = broadcast::channel(COMMITS_IN_MEMORY);
         let asked = watch::Sender::new(0);
+        let metrics = Arc::new(Metrics::new());
         let writer = writer::Writer::new(
             settings,
             connection,
             Arc::clone(&cursors),
             commits.clone(),
             asked.clone(),
+            Arc::clone(&metrics),
         )
         .map_err(sqlite)?;
         let thread = WriterThread::spawn(writer, events_rx, control_rx, lock)?;
         let path = Arc::from(settings.path.as_path());
-        Ok((Self { path, intake: Intake { events, control }, commits, cursors, asked }, thread))
+        let intake = Intake { events, control, metrics: Arc::clone(&metrics) };
+        Ok((Self { path, intake, commits, cursors, asked, metrics }, thread))
     }
 
     /// Where sessions put what they hear.
@@ -237,7 +250,43 @@ impl Journal {
         Reading::of(&self.path)
     }
 
-    /// The cursor of a sink that was registered when the journal was opened.
+    /// The database.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Registers sinks while the daemon runs, as [`Journal::open`] does at its start.
+    pub async fn register(&self, sinks: Vec<(Arc<str>, config::Start)>) -> Result<(), Stopped> {
+        self.request(Control::Register(sinks)).await
+    }
+
+    /// Forgets a sink that is gone, once its cursor is saved: retention no longer waits
+    /// for it. Should it come again, it goes on where it was.
+    pub async fn unregister(&self, sink: &str) -> Result<(), Stopped> {
+        self.flush().await?;
+        self.cursors.remove(sink);
+        Ok(())
+    }
+
+    /// The same without waiting: `None` if there is no place for it now, else what
+    /// tells that it is durable.
+    pub fn offer_state(&self, json: String) -> Option<oneshot::Receiver<usize>> {
+        let (done, durable) = oneshot::channel();
+        let request = Request { what: Control::State(json), done: Some(done) };
+        self.intake.control.try_send(request).ok().map(|()| durable)
+    }
+
+    /// Keeps what the daemon says of itself; returns once it is durable.
+    pub async fn state(&self, json: String) -> Result<(), Stopped> {
+        self.request(Control::State(json)).await
+    }
+
+    /// The cursor of a sink that is registered.
     pub fn cursor(&self, sink: &str) -> Option<Cursor> {
         self.cursors.get(sink)
     }

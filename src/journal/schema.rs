@@ -128,6 +128,9 @@ const MIGRATIONS: [&str; 1] = ["
         strftime('%Y-%m-%dT%H:%M:%fZ', closed_ms / 1000.0, 'unixepoch') AS closed
     FROM gap WHERE kind = 'gap';
 
+    -- What a running daemon last said of itself, for `cdrd status`; JSON.
+    CREATE TABLE state(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
     CREATE VIEW events AS SELECT seq,
         lower(substr(hex(id),1,8)||'-'||substr(hex(id),9,4)||'-'||substr(hex(id),13,4)
             ||'-'||substr(hex(id),17,4)||'-'||substr(hex(id),21)) AS id,

@@ -9,26 +9,30 @@
 //!   what is on disk, and the honest way on is a restart, which recovers it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use super::append::{self, Place};
 use super::cursor::Cursors;
-use super::lock::{self, Lock};
+use super::lock;
 use super::{
-    Commit, Control, Handed, JournalError, Request, dead_letters, gaps, quarantine, refusals,
-    replays, retention,
+    Commit, Control, Handed, JournalError, Request, cursor, dead_letters, gaps, quarantine,
+    refusals, replays, retention, state,
 };
 use crate::clock::Clock;
 use crate::config::{self, WhenFull};
-use crate::event::{Origin, Stored};
+use crate::event::{Event, Origin, Stored};
+use crate::metrics::{JournalState, Metrics, Tally};
 use crate::repeat::Repeat;
 
 /// Requests of each kind taken into one commit.
 const REQUESTS_IN_COMMIT: usize = 64;
+/// The writer comes by this often, unless its disk is stuck. Longer than any commit on a
+/// healthy disk, and short against systemd's watchdog.
+const BACK_WITHIN: Duration = Duration::from_secs(2);
 /// How long a cursor may wait for a commit to ride on.
 const CURSOR_IDLE: Duration = Duration::from_millis(250);
 /// How often delivered events are looked through for old ones.
@@ -40,60 +44,9 @@ const SIZE_CHECK_BYTES: u64 = 1 << 20;
 /// Size of the ballast file. On a full disk even deleting needs room in the WAL.
 const BALLAST_BYTES: usize = 4 << 20;
 
-/// The owner of the writing thread.
-#[derive(Debug)]
-pub struct WriterThread {
-    ended: oneshot::Receiver<Result<(), JournalError>>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl WriterThread {
-    pub(super) fn spawn(
-        writer: Writer,
-        events: mpsc::Receiver<Request<Handed>>,
-        control: mpsc::Receiver<Request<Control>>,
-        lock: Lock,
-    ) -> Result<Self, JournalError> {
-        let path = writer.path.clone();
-        let io = |action| move |cause| JournalError::Io { path, action, cause };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(io.clone()("start its runtime"))?;
-        let (tell, ended) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || {
-                let result = runtime.block_on(writer.run(events, control));
-                drop(lock);
-                // Nobody may be waiting any more; the result was logged where it arose.
-                let _ = tell.send(result);
-            })
-            .map_err(io("start its thread"))?;
-        Ok(Self { ended, thread })
-    }
-
-    /// Waits until the writer ends: `Ok` once every handle is dropped and all is on
-    /// disk, else the failure that stopped it. Cancel-safe; call it once to the end.
-    pub async fn ended(&mut self) -> Result<(), JournalError> {
-        match (&mut self.ended).await {
-            Ok(result) => result,
-            Err(_) => panic!("the journal's thread panicked"),
-        }
-    }
-
-    /// Waits like [`WriterThread::ended`], then for the thread itself.
-    pub async fn join(mut self) -> Result<(), JournalError> {
-        let result = self.ended().await;
-        // The thread has nothing left to do after it told its result.
-        let _ = self.thread.join();
-        result
-    }
-}
-
 /// The state of the writing thread.
 pub(crate) struct Writer {
-    path: std::path::PathBuf,
+    pub(super) path: std::path::PathBuf,
     settings: config::Journal,
     connection: Connection,
     cursors: Arc<Cursors>,
@@ -115,6 +68,8 @@ pub(crate) struct Writer {
     asked: watch::Sender<u64>,
     /// SQLite's count of changes by others, as last seen.
     data_version: i64,
+    metrics: Arc<Metrics>,
+    tally: Tally,
 }
 
 /// What one commit will tell, once it is durable.
@@ -122,6 +77,9 @@ struct Placed {
     next_seq: u64,
     places: Vec<Place>,
     moved: Vec<(Arc<str>, u64)>,
+    /// Sinks that came while the daemon runs, with their cursors.
+    registered: Vec<(Arc<str>, u64)>,
+    ended_gaps: Vec<gaps::EndedGap>,
 }
 
 impl Writer {
@@ -131,6 +89,7 @@ impl Writer {
         cursors: Arc<Cursors>,
         commits: broadcast::Sender<Commit>,
         asked: watch::Sender<u64>,
+        metrics: Arc<Metrics>,
     ) -> rusqlite::Result<Self> {
         let next_seq = append::next_seq(&connection)?;
         Ok(Self {
@@ -150,10 +109,12 @@ impl Writer {
             asked,
             // Not any version yet: what was asked for before the start is found at once.
             data_version: -1,
+            tally: Tally::new(Arc::clone(&metrics)),
+            metrics,
         })
     }
 
-    async fn run(
+    pub(super) async fn run(
         mut self,
         mut events: mpsc::Receiver<Request<Handed>>,
         mut control: mpsc::Receiver<Request<Control>>,
@@ -174,6 +135,7 @@ impl Writer {
         let (mut batches, mut requests) = (Vec::new(), Vec::new());
         let (mut events_open, mut control_open) = (true, true);
         while events_open || control_open {
+            self.alive();
             tokio::select! {
                 n = events.recv_many(&mut batches, REQUESTS_IN_COMMIT),
                     if events_open && !self.paused => events_open = n > 0,
@@ -184,10 +146,21 @@ impl Writer {
             self.commit(&mut batches, &mut requests).await?;
             self.maintain().await?;
             self.look_for_requests().await?;
+            self.tell_state();
             // A pause ends with the sinks: when they are gone, so is its reason.
             self.paused &= control_open;
         }
         self.close()
+    }
+
+    /// Waiting for room or for sinks is progress: the loop that waits comes by here.
+    fn alive(&self) {
+        self.metrics.journal().beat.within(BACK_WITHIN);
+    }
+
+    fn tell_state(&self) {
+        let state = if self.paused { JournalState::Paused } else { JournalState::Ok };
+        self.metrics.journal().set_state(state);
     }
 
     /// Commits everything given, however long the disk stays full.
@@ -200,13 +173,18 @@ impl Writer {
         if batches.is_empty() && requests.is_empty() && moved.is_empty() {
             return Ok(());
         }
+        let mut started = Instant::now();
         let placed = loop {
             match self.try_commit(batches, requests, moved.clone()) {
                 Ok(placed) => break placed,
-                Err(e) if is_full_disk(&e) => self.wait_for_room().await,
+                Err(e) if is_full_disk(&e) => {
+                    self.wait_for_room().await;
+                    started = Instant::now();
+                }
                 Err(e) => return Err(self.sqlite(e)),
             }
         };
+        self.metrics.journal().committed(started.elapsed());
         if self.full_disk.over() {
             info!(path = %self.path.display(), "journal has room again");
             self.fill_ballast();
@@ -228,6 +206,7 @@ impl Writer {
         let now_ms = Clock::system().now_ms();
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut registered = Vec::new();
         for request in requests {
             match &request.what {
                 Control::Quarantine(entry) => quarantine::insert(&transaction, entry)?,
@@ -237,6 +216,10 @@ impl Writer {
                 Control::Replayed { n, next_seq } => replays::advance(&transaction, *n, *next_seq)?,
                 Control::Retried(retried) => quarantine::settle(&transaction, retried)?,
                 Control::Compared(progress) => gaps::progress(&transaction, progress, now_ms)?,
+                Control::State(json) => state::save(&transaction, json)?,
+                Control::Register(sinks) => {
+                    registered.extend(cursor::load_all(&transaction, sinks, self.next_seq - 1)?);
+                }
                 Control::Flush | Control::Finish => {}
             }
         }
@@ -245,17 +228,18 @@ impl Writer {
             [] => (self.next_seq, Vec::new()),
             _ => append::insert(&transaction, self.next_seq, events)?,
         };
+        let mut ended_gaps = Vec::new();
         for Request { what: Handed { events, note }, .. } in batches {
             if let Some(last) = events.last().filter(|last| last.origin == Origin::Live) {
                 gaps::heard(&transaction, &last.pbx, last.received_ms)?;
             }
             if let Some(note) = note {
-                gaps::note(&transaction, note, now_ms)?;
+                ended_gaps.extend(gaps::note(&transaction, note, now_ms)?);
             }
         }
         Cursors::save(&transaction, &moved, now_ms)?;
         transaction.commit()?;
-        Ok(Placed { next_seq, places, moved })
+        Ok(Placed { next_seq, places, moved, registered, ended_gaps })
     }
 
     /// The commit is durable: hands it to the sinks and tells those who wait.
@@ -267,6 +251,12 @@ impl Writer {
     ) {
         self.next_seq = placed.next_seq;
         self.cursors.saved(&placed.moved);
+        self.cursors.add(placed.registered);
+        for request in requests.iter() {
+            if let Control::Quarantine(entry) = &request.what {
+                self.tally.pbx(&entry.pbx).quarantined();
+            }
+        }
         if requests.iter().any(|request| matches!(request.what, Control::Finish)) {
             (self.finishing, self.paused) = (true, false);
         }
@@ -279,6 +269,7 @@ impl Writer {
         for batch in batches.drain(..) {
             let before = stored.len();
             for (mut event, place) in batch.what.events.into_iter().zip(&mut places) {
+                self.count(&event, place.is_some());
                 if let Some((seq, id)) = place {
                     event.id = id;
                     self.unchecked_bytes += event.raw.len() as u64;
@@ -297,8 +288,29 @@ impl Writer {
             // Whoever asked may have been cancelled; the commit stands.
             let _ = done.send(new);
         }
+        self.count_gaps(placed.ended_gaps);
         if spans {
             self.asked.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// What backfill finds again is no repeat: it looks at more than was missing.
+    fn count(&mut self, event: &Event, added: bool) {
+        let backfilled = event.origin == Origin::Backfill;
+        if !backfilled {
+            self.tally.received(&event.pbx, &event.event_type, event.received_ms);
+        }
+        match (backfilled, added) {
+            (true, true) => self.tally.pbx(&event.pbx).backfilled.increment(1),
+            (false, false) => self.tally.pbx(&event.pbx).duplicate(),
+            _ => {}
+        }
+    }
+
+    fn count_gaps(&mut self, ended: Vec<gaps::EndedGap>) {
+        for (pbx, ms) in ended {
+            let seconds = u64::try_from((ms + 500) / 1000).unwrap_or(0);
+            self.tally.pbx(&Arc::from(pbx)).gap_seconds.increment(seconds);
         }
     }
 
@@ -393,7 +405,9 @@ impl Writer {
 
     /// Reading goes on.
     async fn resume(&mut self) -> Result<(), JournalError> {
-        self.until_there_is_room(|db| gaps::end(db, Clock::system().now_ms())).await?;
+        let now_ms = Clock::system().now_ms();
+        let ended = self.until_there_is_room(|db| gaps::end(db, now_ms)).await?;
+        self.count_gaps(ended);
         self.asked.send_modify(|n| *n += 1);
         Ok(())
     }
@@ -407,6 +421,7 @@ impl Writer {
         write: impl Fn(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
         loop {
+            self.alive();
             match write(&self.connection) {
                 Ok(done) => return Ok(done),
                 Err(e) if is_full_disk(&e) => self.wait_for_room().await,
@@ -426,6 +441,8 @@ impl Writer {
             error!(path = %self.path.display(), times,
                 "disk full: the journal waits for room, nothing is lost; free space on this file system");
         }
+        self.alive();
+        self.metrics.journal().set_state(JournalState::DiskFull);
         // Both may fail on a disk this full; the next round tries again.
         let _ = std::fs::remove_file(lock::path_beside(&self.path, ".ballast"));
         let _ = retention::delete_oldest(&self.connection, self.cursors.all_have(), i64::MAX);
@@ -447,6 +464,7 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<(), JournalError> {
+        self.metrics.journal().beat.open();
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(|e| self.sqlite(e))

@@ -29,7 +29,7 @@ const BATCH_EVENTS: usize = 256;
 /// Or this many bytes.
 const BATCH_BYTES: usize = 256 * 1024;
 /// For a message to leave, and for the other end to finish a close.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the other end to answer our close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -14,15 +14,19 @@ use super::listening::Listening;
 use super::lockout::{Lockout, LockoutError, Permit, Wait};
 use super::state::{Phase, State};
 use super::subscribe::{ANSWER_WAIT, Subscriptions, answers_subscribe};
-use super::{login, subscribe};
+use super::{link, login, subscribe};
 use crate::clock::Clock;
 use crate::config::Pbx;
 use crate::event::decode::Answer;
 use crate::journal::Stopped;
 use crate::journal::intake::Intake;
+use crate::metrics::PbxMetrics;
 
 /// Stands in for the PBX's words where it gave none, three times in a row.
 const NO_ANSWER: &str = "it left three logins in a row without an answer";
+
+/// For a busy machine, on top of every time limit, before a session counts as stuck.
+pub(super) const SLACK: Duration = Duration::from_secs(20);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +79,8 @@ pub struct Session<'a> {
     pub state: &'a watch::Sender<State>,
     /// Ends the session properly.
     pub stop: &'a CancellationToken,
+    /// What is counted, and the proof that it goes on.
+    pub metrics: &'a PbxMetrics,
 }
 
 /// A session that is over.
@@ -90,6 +96,8 @@ impl Session<'_> {
     pub async fn run(&self, listening: &mut Listening) -> Ended {
         let mut ended = Ended { subscribed: None, error: None };
         self.phase(Phase::Connecting);
+        // TCP, TLS and upgrade, each with this limit.
+        self.metrics.beat.within(self.pbx.connect_timeout * 3 + SLACK);
         let socket = tokio::select! {
             connected = connect::connect(self.pbx) => connected,
             () = self.stop.cancelled() => return ended,
@@ -100,7 +108,9 @@ impl Session<'_> {
         };
         let lived = self.live(&mut link, listening, &mut ended.subscribed).await;
         let heard = link.heard();
-        // However it ended, what came before is as good as any: it goes to the journal.
+        // However it ended, what came before is as good as any: it goes to the journal,
+        // which may pause for as long as it has to.
+        self.metrics.beat.open();
         let closed = match &lived {
             Ok(()) | Err(SessionError::Refused { .. }) => link.close().await,
             Err(_) => link.flush().await,
@@ -128,6 +138,7 @@ impl Session<'_> {
             () = self.stop.cancelled() => return Ok(()),
         }
         *subscribed = Some(Instant::now());
+        self.metrics.connected();
         listening.see(&topics).await.map_err(LinkError::Stopped)?;
         self.listen(link, listening, &mut topics).await
     }
@@ -139,6 +150,8 @@ impl Session<'_> {
         topics: &mut Subscriptions,
     ) -> Result<(), SessionError> {
         self.phase(Phase::LoggingIn);
+        // The attempt is noted in the journal, which may pause.
+        self.metrics.beat.open();
         self.log_in(link).await?;
         self.phase(Phase::Subscribing);
         self.subscribe(link, topics).await?;
@@ -152,6 +165,7 @@ impl Session<'_> {
             Ok(permit) => permit,
             Err(wait) => return Err(SessionError::Locked(wait)),
         };
+        self.metrics.beat.within(self.pbx.connect_timeout + SLACK);
         let answer = async {
             link.send(login::command(&self.pbx.login)).await?;
             loop {
@@ -161,7 +175,9 @@ impl Session<'_> {
                 }
             }
         };
-        let answer: Result<_, LinkError> = match timeout(self.pbx.connect_timeout, answer).await {
+        let answered = timeout(self.pbx.connect_timeout, answer).await;
+        self.metrics.beat.open();
+        let answer: Result<_, LinkError> = match answered {
             Ok(answer) => answer,
             Err(_) => {
                 let refused = permit.unanswered().await?;
@@ -204,6 +220,7 @@ impl Session<'_> {
         topics: &mut Subscriptions,
     ) -> Result<(), SessionError> {
         while let Some(topic) = topics.ask_next(Instant::now()) {
+            self.metrics.beat.within(link::WRITE_TIMEOUT + ANSWER_WAIT + SLACK);
             link.send(subscribe::command(self.pbx.dialect, &topic)).await?;
             let answer = async {
                 loop {
@@ -246,6 +263,8 @@ impl Session<'_> {
         let mut keepalive = Keepalive::new(Instant::now(), interval, limit);
         loop {
             let retry = topics.retry_due();
+            let next = keepalive.due().saturating_duration_since(Instant::now());
+            self.metrics.beat.within(next + link::WRITE_TIMEOUT + SLACK);
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 answer = link.answer() => {
@@ -271,7 +290,7 @@ impl Session<'_> {
     }
 
     fn phase(&self, phase: Phase) {
-        info!(pbx = %self.pbx.name, state = phase.as_str(), "session");
+        phase.log(&self.pbx.name);
         let since_ms = Clock::system().now_ms();
         self.state.send_modify(|state| {
             (state.phase, state.since_ms) = (phase, since_ms);

@@ -15,12 +15,14 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::listening::Listening;
 use super::lockout::{Lockout, Wait};
-use super::session::{Ended, Session, SessionError};
+use super::session::{Ended, SLACK, Session, SessionError};
 use super::state::{Phase, State};
 use crate::clock::Clock;
 use crate::config::Pbx;
+use crate::heartbeat::Heartbeat;
 use crate::journal::Stopped;
 use crate::journal::intake::Intake;
+use crate::metrics::PbxMetrics;
 use crate::repeat::Repeat;
 
 /// Runs the sessions of one PBX.
@@ -32,6 +34,7 @@ pub struct Supervisor {
     stop: CancellationToken,
     backoff: Backoff,
     failures: Repeat,
+    metrics: Arc<PbxMetrics>,
 }
 
 impl Supervisor {
@@ -39,7 +42,8 @@ impl Supervisor {
     pub fn new(pbx: Pbx, intake: Intake, lockout: Lockout, stop: CancellationToken) -> Self {
         let state = watch::Sender::new(State::starting());
         let backoff = Backoff::new(pbx.reconnect);
-        Self { pbx, intake, lockout, state, stop, backoff, failures: Repeat::default() }
+        let (failures, metrics) = (Repeat::default(), intake.metrics().pbx(&pbx.name));
+        Self { pbx, intake, lockout, state, stop, backoff, failures, metrics }
     }
 
     /// Shows the session's state.
@@ -59,18 +63,35 @@ impl Supervisor {
             }
             let Ended { subscribed, error } = self.session().run(&mut listening).await;
             let Some(error) = error else { break };
+            self.count(&error, subscribed.is_some());
             if error.journal_stopped() {
                 return Err(Stopped);
             }
             self.after(subscribed, error).await;
         }
         self.show(Phase::Stopped, None);
+        self.beat().open();
         Ok(())
     }
 
+    fn beat(&self) -> &Heartbeat {
+        &self.metrics.beat
+    }
+
+    /// A connect that led to a subscription was counted then.
+    fn count(&self, error: &SessionError, subscribed: bool) {
+        match error {
+            SessionError::Refused { .. } => self.metrics.refused(),
+            // No password went out: it waits for another table's login.
+            SessionError::Locked(_) => {}
+            _ if !subscribed => self.metrics.connect_failed(),
+            _ => {}
+        }
+    }
+
     fn session(&self) -> Session<'_> {
-        let Self { pbx, intake, lockout, state, stop, .. } = self;
-        Session { pbx, intake, lockout, state, stop }
+        let Self { pbx, intake, lockout, state, stop, metrics, .. } = self;
+        Session { pbx, intake, lockout, state, stop, metrics }
     }
 
     fn blocked(&self) -> Option<Wait> {
@@ -85,6 +106,7 @@ impl Supervisor {
                 "next login waits, since the PBX blocks addresses that are refused too often");
         }
         self.show(Phase::LoginRefused, None);
+        self.beat().within(duration + SLACK);
         tokio::select! {
             () = tokio::time::sleep(duration) => {}
             () = self.lockout.changed(), if wait == Wait::ForOthers => {}
@@ -110,6 +132,7 @@ impl Supervisor {
             warn!(pbx = %self.pbx.name, error = words, times, next_try_in = ?wait, "session ended");
         }
         self.show(Phase::Waiting, Some(words));
+        self.beat().within(wait + SLACK);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = self.stop.cancelled() => {}
@@ -117,14 +140,14 @@ impl Supervisor {
     }
 
     fn show(&self, phase: Phase, error: Option<String>) {
-        info!(pbx = %self.pbx.name, state = phase.as_str(), "session");
+        phase.log(&self.pbx.name);
         let since_ms = Clock::system().now_ms();
         self.state.send_modify(|state| {
             if state.phase != phase {
                 (state.phase, state.since_ms) = (phase, since_ms);
             }
             if error.is_some() {
-                state.last_error = error;
+                (state.last_error, state.last_error_ms) = (error, Some(since_ms));
             }
         });
     }

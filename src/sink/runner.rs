@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::filter::Filter;
@@ -24,6 +25,7 @@ use crate::journal::cursor::Cursor;
 use crate::journal::dead_letters::DeadLetter;
 use crate::journal::reader::{Reader, Reading};
 use crate::journal::{Commit, Journal, JournalError, Stopped};
+use crate::metrics::SinkMetrics;
 use crate::repeat::Repeat;
 
 /// Events read from the file at once.
@@ -63,6 +65,9 @@ pub struct Runner {
     behind: bool,
     pub(super) failures: Repeat,
     pub(super) second: SecondChances,
+    pub(super) metrics: Arc<SinkMetrics>,
+    /// To end as soon as what is in hand is delivered.
+    stop: CancellationToken,
 }
 
 /// What to do next.
@@ -100,6 +105,8 @@ impl Runner {
             behind: true,
             failures: Repeat::default(),
             second: SecondChances::new(journal.asked()),
+            metrics: journal.metrics().sink(&settings.name),
+            stop: CancellationToken::new(),
         }
     }
 
@@ -107,6 +114,13 @@ impl Runner {
     pub fn reopening_on(mut self, reopen: watch::Receiver<u64>) -> Self {
         self.reopen = reopen;
         self
+    }
+
+    /// Ends early when `stop` says so: with the batch that is in hand, or the wait after
+    /// its failure. Its cursor stays where it is.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     /// Delivers until told to end and everything up to there is delivered.
@@ -118,7 +132,9 @@ impl Runner {
                 Step::Live { events, from } => {
                     let wanted: Vec<&Stored> =
                         events[from..].iter().filter(|e| self.filter.wants(e)).collect();
-                    self.deliver(&wanted).await?;
+                    if !self.deliver(&wanted).await? {
+                        break;
+                    }
                     if let Some(last) = events.last() {
                         self.seq = last.seq;
                         self.cursor.confirm(last.seq);
@@ -133,6 +149,9 @@ impl Runner {
 
     /// What to do next. What is sent again and what is new take turns.
     async fn next(&mut self) -> Result<Step, RunnerError> {
+        if self.stop.is_cancelled() {
+            return Ok(Step::End);
+        }
         // An error is a daemon that ends, or none: nobody will ask.
         if self.reopen.has_changed().unwrap_or(false) {
             self.reopen.mark_unchanged();
@@ -165,6 +184,7 @@ impl Runner {
                 () = self.second.wanted() => return Ok(Step::Again),
                 Ok(()) = self.reopen.changed() => self.sink.reopen(),
                 () = due(self.sink.next_wake()) => self.sink.wake().await,
+                () = self.stop.cancelled() => return Ok(Step::End),
             }
         }
     }
@@ -194,12 +214,18 @@ impl Runner {
         }
     }
 
-    /// Delivers events in order, however long it takes.
-    async fn deliver(&mut self, mut events: &[&Stored]) -> Result<(), RunnerError> {
+    /// Delivers events in order, however long it takes; `false` if it was told to end
+    /// before it was through.
+    async fn deliver(&mut self, mut events: &[&Stored]) -> Result<bool, RunnerError> {
         let mut wait = Waits::new(self.retry);
         while !events.is_empty() {
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
             let now = &events[..events.len().min(self.sink.max_batch())];
             let Delivered { confirmed, failure } = self.sink.deliver(now).await;
+            self.metrics.delivered(confirmed.min(now.len()));
+            self.count(failure.as_ref());
             if let Some(last) = confirmed.checked_sub(1).and_then(|last| now.get(last)) {
                 self.cursor.confirm(last.seq);
                 wait = Waits::new(self.retry);
@@ -215,7 +241,17 @@ impl Runner {
                 wait = Waits::new(self.retry);
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Counts a failure, if there is one.
+    pub(super) fn count(&self, failure: Option<&Failure>) {
+        let (for_good, reason) = match failure {
+            None => return,
+            Some(Failure::Retry { reason, .. }) => (false, reason),
+            Some(Failure::Refused { reason }) => (true, reason),
+        };
+        self.metrics.failed(for_good, Clock::system().now_ms(), reason);
     }
 
     /// Waits before another try (`false`), or gives the event up (`true`).
@@ -240,7 +276,10 @@ impl Runner {
             }
         };
         if let Some(pause) = after {
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => {}
+            }
             return Ok(false);
         }
         self.bury(event, reason).await?;

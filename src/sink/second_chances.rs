@@ -146,6 +146,8 @@ impl Runner {
         events: &[&Stored],
     ) -> Result<ControlFlow<usize, usize>, RunnerError> {
         let Delivered { confirmed, failure } = self.sink.deliver(events).await;
+        self.metrics.delivered(confirmed.min(events.len()));
+        self.count(failure.as_ref());
         match failure {
             Some(Failure::Refused { reason }) if confirmed == 0 => {
                 self.bury(events[0], reason).await?;

@@ -8,6 +8,7 @@
 //! | `journal_fault` | exit code 74: journals that cannot be, or are in use |
 //! | `check` | each step in words; 69 if a peer refused or is not there |
 //! | `run` | signals, draining, standard output |
+//! | `status` | what it tells beside a daemon, without one, after a crash |
 //! | `logs` | their forms, and what must never be in them |
 //! | `tail` | beside a daemon and without one |
 //! | `backfill` | with a daemon and without; what it cannot |
@@ -21,6 +22,7 @@ mod help;
 mod journal_fault;
 mod logs;
 mod run;
+mod status;
 mod tail;
 mod usage;
 

@@ -168,6 +168,8 @@ pub struct Running {
     pub states: Vec<(std::sync::Arc<str>, tokio::sync::watch::Receiver<cdrd::pbx::state::State>)>,
     pub journal: cdrd::journal::Journal,
     pub webhooks: Vec<std::net::SocketAddr>,
+    /// Where the admin endpoint listens.
+    pub admin: Option<std::net::SocketAddr>,
     task: JoinHandle<Result<Ended, DaemonError>>,
 }
 
@@ -177,13 +179,18 @@ impl Running {
     }
 
     pub fn start_at(config: &Config, clock: Clock) -> Self {
-        let daemon = Daemon::start(config, clock).unwrap_or_else(|e| panic!("{e}"));
+        Self::of(Daemon::start(config, clock).unwrap_or_else(|e| panic!("{e}")))
+    }
+
+    /// Runs a daemon that is started.
+    pub fn of(daemon: Daemon) -> Self {
+        let admin = daemon.admin_address();
         let states = daemon.states().to_vec();
         let journal = daemon.journal().clone();
         let webhooks = daemon.webhooks().to_vec();
         let stop = Stop::default();
         let task = tokio::spawn(daemon.run(stop.clone(), Duration::from_secs(5)));
-        Self { stop, states, journal, webhooks, task }
+        Self { stop, states, journal, webhooks, admin, task }
     }
 
     /// Stops it in order and waits for its end.

@@ -9,7 +9,7 @@ use cdrd::daemon::Ended;
 use cdrd::event::decode::{Frame, decode};
 use cdrd::event::{Event, Origin, Stored};
 use cdrd::journal::reader::Reader;
-use cdrd::journal::writer::WriterThread;
+use cdrd::journal::thread::WriterThread;
 use cdrd::journal::{Journal, JournalError};
 use tempfile::TempDir;
 use tokio::time::timeout;

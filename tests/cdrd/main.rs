@@ -17,13 +17,20 @@
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
 //! | `crash` | kill -9 at random moments |
+//! | `admin` | metrics, health, status, the page: is it so, and who may see it? |
+//! | `reload` | SIGHUP: what changes, and what must not |
+//! | `systemd` | readiness, status line, watchdog, reload, over a real socket |
+//! | `browser` | nothing: it runs a real browser |
+//! | `schema` | nothing: it checks JSON against a schema |
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
 //! | `rest` | is every call found over REST, whatever the PBX ignores? |
 //! | `webhook` | is every post in the journal before its 200, and who is let in? |
 //! | `independent` | the same against a WebSocket server that is not ours |
 
+mod admin;
 mod backfill;
 mod billing;
+mod browser;
 mod commands;
 mod conformance;
 mod crash;
@@ -41,7 +48,10 @@ mod plugins;
 mod port;
 mod process;
 mod receiver;
+mod reload;
 mod rest;
+mod schema;
 mod second_chances;
 mod sessions;
+mod systemd;
 mod webhook;

@@ -123,6 +123,17 @@ impl Process {
         }
     }
 
+    /// Waits until its standard error is as wanted.
+    pub async fn has_logged(&mut self, what: &str, is_so: impl FnMut(&str) -> bool) {
+        let seen = self.err.wait(is_so).await;
+        assert!(seen.is_some(), "never logged {what}: {}", self.err.text());
+    }
+
+    /// Its standard error so far.
+    pub fn log(&self) -> String {
+        self.err.text()
+    }
+
     /// The next whole line of its standard output.
     pub async fn line(&mut self) -> String {
         let from = self.out.taken;

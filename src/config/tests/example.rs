@@ -20,6 +20,7 @@ fn environment() -> Environment {
         .with_file("/c/pbx-warehouse", "p")
         .with_file("/c/pbx-museum", "p")
         .with_file("/c/billing", "p")
+        .with_file("/c/admin", "p")
         .with_file("/c/billing-database", "p")
         .with_program("/usr/local/bin/bill")
         .with_file("/c/mask", "0123456789abcdef")
@@ -149,7 +150,7 @@ const COMMON: &[&str] = &["type", "events", "pbx", "where", "start", "mask", "ma
 fn general(path: &str, key: &str, types: &BTreeMap<String, &str>) -> String {
     let parts: Vec<&str> = path.split('.').collect();
     match parts.as_slice() {
-        [.., "password" | "bearer" | "mask_key" | "signing_secret"]
+        [.., "password" | "bearer" | "token" | "mask_key" | "signing_secret"]
         | [.., "headers", _]
         | ["sink", _, "env", _] => "secret".to_owned(),
         ["sink", _, "tls"] => "pbx.*.tls".to_owned(),

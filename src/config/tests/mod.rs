@@ -1,6 +1,8 @@
 //! Tests of the whole way from text to configuration; pure parts are tested where they are.
 
+mod admin;
 mod example;
+mod fingerprints;
 mod lines;
 mod load;
 mod messages;

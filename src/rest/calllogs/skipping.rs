@@ -60,13 +60,9 @@ impl Skipping {
     }
 
     fn new(from_s: i64, to_s: i64, what: What) -> Self {
-<<<<<<< HEAD
         let (skip, passed, stalls) = (0, HashSet::new(), 0);
-        Self { from_s, to_s, what, skip, passed, stalls, stands: None, first_count: None }
-=======
-        let (skip, passed, stalls, stands) = (0, HashSet::new(), 0, None);
-        Self { from_s, to_s, what, skip, passed, stalls, abrupt: false, stands }
->>>>>>> rest
+        let (abrupt, stands, first_count) = (false, None, None);
+        Self { from_s, to_s, what, skip, passed, stalls, abrupt, stands, first_count }
     }
 
     pub(super) async fn step(&mut self, reading: &mut Reading<'_>) -> Result<Step, RestError> {

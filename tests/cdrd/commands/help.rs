@@ -26,6 +26,7 @@ async fn cdrd_help() {
       run           Run the daemon: events go to the sinks, logs to stderr
       check         Validate the configuration; with --connect, try every PBX and sink
       tail          Watch calls as they end, one line each
+      status        See how the daemon is, whether it runs or not
       replay        Send events of the journal to a sink again
       export        Print the journal, or a part of it
       dead-letters  What a sink refused for good: list, show, send again, drop
@@ -33,6 +34,7 @@ async fn cdrd_help() {
       simulate      Run a simulated PBX to try cdrd, or another client, against
       demo          See calls arrive: simulated PBX, daemon and tail in one, nothing left behind
       completions   Print a completion script for a shell
+      man           Print the manual page, or that of a command
       help          Print this message or the help of the given subcommand(s)
 
     Options:
@@ -825,5 +827,92 @@ async fn quarantine_help() {
       cdrd quarantine show 3 | jq .
       cdrd quarantine retry --all     with a newer cdrd that may understand them
       cdrd quarantine drop --all
+    "#);
+}
+
+#[tokio::test]
+async fn status_help() {
+    assert_snapshot!(help(&["status"]).await, @r#"
+    See how the daemon is, whether it runs or not
+
+    Usage: cdrd status [OPTIONS]
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+          --json
+              As JSON (docs/status.schema.json)
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd status
+      cdrd status --json | jq .problems
+
+    Reads the journal, so it works whether the daemon runs or not. Ends with 0 if it could
+    be read, whatever it says; .ok in the JSON tells whether all is well.
+    "#);
+}
+
+#[tokio::test]
+async fn man_help() {
+    assert_snapshot!(help(&["man"]).await, @r#"
+    Print the manual page, or that of a command
+
+    Usage: cdrd man [OPTIONS] [COMMAND]
+
+    Arguments:
+      [COMMAND]
+              The command, instead of cdrd as a whole
+
+    Options:
+          --dir <DIR>
+              Write the pages of cdrd and of every command into this directory
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd man | man -l -
+      cdrd man status | man -l -
+      cdrd man --dir /usr/share/man/man1     writes all of them
     "#);
 }

@@ -39,7 +39,10 @@ async fn help_and_version_go_to_standard_output_and_end_with_0() {
         assert_eq!(outcome.stderr, "");
     }
     let version = output(&["--version"]).await.stdout;
-    assert_eq!(version, format!("cdrd {}\n", env!("CARGO_PKG_VERSION")));
+    let start = format!("cdrd {} (", env!("CARGO_PKG_VERSION"));
+    let date = version.trim_end().strip_suffix(')').and_then(|v| v.rsplit([' ', '(']).next());
+    assert!(version.starts_with(&start), "{version}");
+    assert!(date.is_some_and(|date| date.parse::<jiff::civil::Date>().is_ok()), "{version}");
 }
 
 #[tokio::test]
@@ -99,5 +102,20 @@ async fn a_reader_that_is_gone_is_no_fault_for_check_and_completions() {
         let (code, stderr) = unread(arguments);
         assert_eq!(code, 0, "{arguments:?}: {stderr}");
         assert_eq!(stderr, "", "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn manual_pages_are_there_for_cdrd_and_every_command() {
+    let page = output(&["man"]).await.ended_with(0).stdout;
+    assert!(page.contains(".TH cdrd 1") && page.contains("dead\\-letters"), "{page}");
+    let page = output(&["man", "status"]).await.ended_with(0).stdout;
+    assert!(page.contains(".TH cdrd-status 1") && page.contains("\\-\\-json"), "{page}");
+    output(&["man", "nonsense"]).await.ended_with(64);
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    output(&["man", "--dir", pages.to_str().unwrap()]).await.ended_with(0);
+    for name in ["cdrd", "cdrd-run", "cdrd-status", "cdrd-dead-letters-list"] {
+        assert!(pages.join(format!("{name}.1")).exists(), "{name}");
     }
 }

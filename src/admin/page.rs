@@ -1,0 +1,127 @@
+//! The page for people, and the events that keep it up to date.
+
+mod calls;
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::stream;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use self::calls::Calls;
+use super::Answering;
+use crate::clock::Clock;
+use crate::journal::Commit;
+use crate::status::observer::Observer;
+
+/// Pages that are kept up to date at once.
+const CLIENTS: usize = 16;
+/// How often an open page gets news.
+const EVERY: Duration = Duration::from_secs(1);
+
+const HTML: &str = include_str!("page.html");
+/// The one script and the one style of the page, by their hashes, and nothing else.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let policy = format!(
+        "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        hash_of("script"),
+        hash_of("style")
+    );
+    HeaderValue::from_str(&policy).expect("hashes in base64 are ASCII")
+});
+
+/// The source of a part of the page, as a policy names it.
+fn hash_of(part: &str) -> String {
+    let (start, end) = (format!("<{part}>"), format!("</{part}>"));
+    let text = HTML.split_once(&start).and_then(|(_, rest)| rest.split_once(&end));
+    let digest = Sha256::digest(text.map_or("", |(text, _)| text));
+    format!("'sha256-{}'", STANDARD.encode(digest))
+}
+
+/// What pages show.
+pub(super) struct Page {
+    calls: Calls,
+    observer: Arc<Observer>,
+    clients: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl Page {
+    pub(super) fn new(
+        show_numbers: bool,
+        observer: Arc<Observer>,
+        stop: CancellationToken,
+    ) -> Self {
+        let clients = Arc::new(Semaphore::new(CLIENTS));
+        Self { calls: Calls::new(show_numbers), observer, clients, stop }
+    }
+
+    /// Follows the journal, until the stop.
+    pub(super) async fn follow(
+        self: Arc<Self>,
+        path: PathBuf,
+        commits: broadcast::Receiver<Commit>,
+    ) {
+        self.calls.follow(path, commits, &self.stop).await;
+    }
+
+    async fn news(&self) -> String {
+        let status = self.observer.status().await;
+        let status = status.map_err(|e| e.to_string());
+        let (status, error) = match &status {
+            Ok(status) => (Some(&**status), None),
+            Err(words) => (None, Some(words)),
+        };
+        let now = Clock::system().now_ms();
+        json!({ "status": status, "error": error, "calls": self.calls.shown(now) }).to_string()
+    }
+}
+
+pub(super) async fn html() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
+    ];
+    (headers, HTML).into_response()
+}
+
+/// The state of one client's stream.
+struct Client {
+    page: Arc<Page>,
+    first: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+pub(super) async fn events(State(answering): State<Answering>) -> Response {
+    let page = answering.page;
+    let Ok(place) = Arc::clone(&page.clients).try_acquire_owned() else {
+        let words = "too many pages are open; close one\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
+    };
+    let client = Client { page, first: true, _place: place };
+    let news = stream::unfold(client, |mut client| async move {
+        if !client.first {
+            tokio::select! {
+                () = sleep(EVERY) => {}
+                () = client.page.stop.cancelled() => return None,
+            }
+        }
+        client.first = false;
+        let event = Event::default().data(client.page.news().await);
+        Some((Ok::<_, Infallible>(event), client))
+    });
+    Sse::new(news).keep_alive(KeepAlive::default()).into_response()
+}

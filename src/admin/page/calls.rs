@@ -1,0 +1,237 @@
+//! The calls that the page shows: the last ones, and how many there were in each
+//! minute of the last hour, by direction.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::clock::Clock;
+use crate::event::Stored;
+use crate::journal::reader::Reader;
+use crate::journal::{Commit, JournalError};
+use crate::record::{Record, call_of};
+use crate::status::At;
+
+/// Calls that are shown.
+const SHOWN: usize = 50;
+/// Minutes that are counted.
+const MINUTES: usize = 60;
+const MINUTE_MS: i64 = 60_000;
+/// Events read at once from the file.
+const PIECE_EVENTS: usize = 1_000;
+/// Or this many bytes.
+const PIECE_BYTES: usize = 1 << 20;
+/// Events before the newest that are looked through at the start, at most: at the
+/// busiest PBX an hour is less, and it takes a second or two.
+const LOOK_BACK: u64 = 200_000;
+/// Digits that are left of a number unless numbers are shown.
+const LEFT: usize = 3;
+
+/// The chart's parts, in its order.
+const DIRECTIONS: [&str; 4] = ["inbound", "outbound", "internal", "other"];
+
+/// What is known of calls.
+pub(super) struct Calls {
+    show_numbers: bool,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    last: VecDeque<Call>,
+    /// Minute since 1970, and calls by direction; in order, the newest last.
+    minutes: VecDeque<(i64, [u32; DIRECTIONS.len()])>,
+    /// The last event that was looked at.
+    seq: u64,
+}
+
+/// One call, as the page shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Call {
+    ended: At,
+    pbx: String,
+    direction: String,
+    caller: String,
+    callee: String,
+    outcome: String,
+    talk_seconds: Option<u32>,
+}
+
+/// What the page gets.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Shown {
+    directions: [&'static str; DIRECTIONS.len()],
+    /// Calls in each minute, the oldest first, by direction.
+    minutes: Vec<[u32; DIRECTIONS.len()]>,
+    /// The newest first.
+    last: Vec<Call>,
+}
+
+impl Calls {
+    pub(super) fn new(show_numbers: bool) -> Self {
+        Self { show_numbers, kept: Mutex::default() }
+    }
+
+    /// Follows the journal from an hour ago on, until the stop. What it cannot read it
+    /// does not show; nothing else depends on it.
+    pub(super) async fn follow(
+        &self,
+        path: PathBuf,
+        mut commits: broadcast::Receiver<Commit>,
+        stop: &CancellationToken,
+    ) {
+        let mut behind = true;
+        loop {
+            if std::mem::take(&mut behind) {
+                self.catch_up(&path, stop).await;
+            }
+            tokio::select! {
+                commit = commits.recv() => match commit {
+                    Ok(commit) => behind = !self.take(&commit),
+                    Err(RecvError::Lagged(_)) => behind = true,
+                    Err(RecvError::Closed) => return,
+                },
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn catch_up(&self, path: &std::path::Path, stop: &CancellationToken) {
+        let mut reader = None;
+        while !stop.is_cancelled() {
+            let (path, from, mut open) = (path.to_owned(), self.kept().seq, reader.take());
+            let reading = tokio::task::spawn_blocking(move || {
+                let read = read(&path, &mut open, from);
+                (open, read)
+            });
+            let (open, read) = reading.await.expect("reading the journal does not panic");
+            reader = open;
+            match read {
+                Ok(events) if events.is_empty() => return,
+                Ok(events) => self.note(&events),
+                Err(e) => {
+                    debug!(error = %e, "the page cannot read the journal");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes a fresh commit; `false` if there is something before it.
+    fn take(&self, commit: &[Stored]) -> bool {
+        let seq = self.kept().seq;
+        let from = commit.partition_point(|event| event.seq <= seq);
+        let follows = commit.get(from).is_none_or(|first| first.seq == seq + 1);
+        if follows {
+            self.note(&commit[from..]);
+        }
+        follows
+    }
+
+    fn note(&self, events: &[Stored]) {
+        let calls: Vec<_> = events.iter().filter_map(|event| self.call(event)).collect();
+        let mut kept = self.kept();
+        for call in calls {
+            kept.add(call);
+        }
+        if let Some(last) = events.last() {
+            kept.seq = kept.seq.max(last.seq);
+        }
+    }
+
+    fn call(&self, stored: &Stored) -> Option<Call> {
+        if stored.event.event_type != "call_cdr" {
+            return None;
+        }
+        let event = &stored.event;
+        let record = Record::of(event, &call_of(event), &jiff::tz::TimeZone::UTC);
+        let number = |number: Option<String>| match number {
+            Some(number) if self.show_numbers => number,
+            Some(number) => masked(&number),
+            None => String::new(),
+        };
+        Some(Call {
+            ended: At(stored.event.received_ms),
+            pbx: record.pbx,
+            direction: record.direction.unwrap_or_default(),
+            caller: number(record.caller),
+            callee: number(record.callee),
+            outcome: record.outcome.map(|o| o.as_str().replace('_', " ")).unwrap_or_default(),
+            talk_seconds: record.talk_seconds,
+        })
+    }
+
+    /// As of now.
+    pub(super) fn shown(&self, now_ms: i64) -> Shown {
+        let kept = self.kept();
+        let this_minute = now_ms.div_euclid(MINUTE_MS);
+        let first = this_minute - MINUTES as i64 + 1;
+        let mut minutes = vec![[0; DIRECTIONS.len()]; MINUTES];
+        for (minute, counts) in &kept.minutes {
+            let place = usize::try_from(minute - first).ok().and_then(|at| minutes.get_mut(at));
+            if let Some(place) = place {
+                *place = *counts;
+            }
+        }
+        Shown { directions: DIRECTIONS, minutes, last: kept.last.iter().cloned().collect() }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn add(&mut self, call: Call) {
+        let minute = call.ended.0.div_euclid(MINUTE_MS);
+        let at = DIRECTIONS.iter().position(|known| *known == call.direction);
+        let at = at.unwrap_or(DIRECTIONS.len() - 1);
+        match self.minutes.iter_mut().rev().find(|(known, _)| *known == minute) {
+            Some((_, counts)) => counts[at] += 1,
+            None => {
+                let mut counts = [0; DIRECTIONS.len()];
+                counts[at] = 1;
+                self.minutes.push_back((minute, counts));
+            }
+        }
+        while self.minutes.len() > MINUTES {
+            self.minutes.pop_front();
+        }
+        self.last.push_front(call);
+        self.last.truncate(SHOWN);
+    }
+}
+
+/// The first time from an hour ago on, but not further back than [`LOOK_BACK`].
+fn read(
+    path: &std::path::Path,
+    reader: &mut Option<Reader>,
+    mut from: u64,
+) -> Result<Vec<Stored>, JournalError> {
+    let open = match reader.take() {
+        Some(open) => open,
+        None => Reader::open(path)?,
+    };
+    let open = reader.insert(open);
+    let latest = open.last_seq()?.saturating_sub(LOOK_BACK);
+    if from == 0 {
+        let hour_ago = Clock::system().now_ms() - MINUTES as i64 * MINUTE_MS;
+        // On a quiet day, the last calls are older than an hour.
+        let some = open.last_seq()?.saturating_sub(SHOWN as u64 * 20);
+        from = open.seq_before(hour_ago)?.min(some);
+    }
+    open.after(from.max(latest), PIECE_EVENTS, PIECE_BYTES)
+}
+
+/// The last digits. Short numbers are extensions, and stay as short as they are.
+fn masked(number: &str) -> String {
+    let length = number.chars().count();
+    let hidden = length.saturating_sub(LEFT.min(length / 2));
+    let dots = std::iter::repeat_n('•', hidden.min(6));
+    dots.chain(number.chars().skip(hidden)).collect()
+}
