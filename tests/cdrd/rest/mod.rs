@@ -5,4 +5,5 @@ mod fake;
 mod login;
 mod office;
 mod paging;
+mod simulated;
 mod wire;
