@@ -26,7 +26,7 @@ pub fn stop_on_signals() -> Stop {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {
-                    info!("SIGHUP");
+                    info!("SIGHUP: the configuration is read again, files are opened anew");
                     told.reload.notify_one();
                     continue;
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::gather::{Asked, NOT_RUNNING};
 use super::live::is_subscribed;
 use super::text::{ago, bytes, count};
-use super::{At, Gap, Pbx, Problem, Sink, Status};
+use super::{Gap, Pbx, Problem, Sink, Status};
 use crate::pbx::state::Phase;
 
 /// A connect takes no longer than this unless something is wrong.
@@ -25,11 +25,9 @@ fn gaps(status: &Status) -> Vec<Problem> {
         }
     }
     let told = alike.into_iter().map(|((pbx, error), gaps)| {
-        let oldest = gaps.iter().map(|gap| gap.start.0).min().unwrap_or(status.at.0);
-        let since = ago(status.at, At(oldest));
         let what = match gaps.len() {
-            1 => format!("a gap that began {since} ago is open: {error}"),
-            n => format!("{n} gaps are open, the oldest began {since} ago: {error}"),
+            1 => format!("a gap is open: {error}"),
+            n => format!("{n} gaps are open: {error}"),
         };
         let next = "mend that, and the daemon closes it; or look at it with cdrd gaps list, \
                     and accept it with cdrd gaps accept N";
@@ -54,7 +52,6 @@ pub(super) fn of(status: &Status, asked: &Asked) -> Vec<Problem> {
     }
     problems.extend(status.pbxs.iter().filter_map(|p| pbx(status, asked, p)));
     problems.extend(status.pbxs.iter().flat_map(topics));
-    problems.extend(gaps(status));
     problems.extend(status.sinks.iter().filter_map(|s| sink(status, asked, s)));
     problems.extend(status.sinks.iter().filter(|sink| sink.dead_letters > 0).map(|sink| {
         let (n, plural) = count(sink.dead_letters, "event", "events");
@@ -73,6 +70,7 @@ pub(super) fn of(status: &Status, asked: &Asked) -> Vec<Problem> {
             "see why: cdrd quarantine list; then retry or drop",
         ));
     }
+    problems.extend(gaps(status));
     problems
 }
 

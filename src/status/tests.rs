@@ -165,8 +165,6 @@ fn a_daemon_with_every_trouble_there_is() {
        -> correct the login and reload; the next try comes by itself, in minutes
     ! pbx "hq": refused the topic queue_events: Permission denied.
        -> give the user the permission, or remove the topic; asked again every 5 min
-    ! pbx "hq": a gap that began 5 h ago is open: REST was not reachable
-       -> look for what is missing: cdrd backfill --pbx hq --since TIME
     ! sink "archive": is slow: 1 event waits, the oldest for 90 s
        -> make the receiver faster, or raise batch or in_flight of the sink
     ! sink "crm": delivery fails, 45,678 events wait:
@@ -179,6 +177,9 @@ fn a_daemon_with_every_trouble_there_is() {
        -> correct the file (cdrd check -c FILE), then: systemctl reload cdrd
     ! quarantine: 1 frame could not be decoded
        -> see why: cdrd quarantine list; then retry or drop
+    ! pbx "hq": a gap is open: REST was not reachable
+       -> mend that, and the daemon closes it; or look at it with cdrd gaps list,
+          and accept it with cdrd gaps accept N
 
     PBX     STATE          SINCE      LAST EVENT
     hq      subscribed     3 h        4 s ago

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use cdrd::journal::gaps::{self, Span};
 use cdrd::journal::reader::Reader;
-use cdrd::simulator::{DownDoor, Faults, Options, RestFaults, TokenForm};
+use cdrd::simulator::{
+    DownDoor, Faults, Options, RestFaults, TokenForm, WebhookAuth, WebhookOptions,
+};
 use fastrand::Rng;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::crash::{Daemon, terminate};
 use crate::harness::{Bench, NO_BACKFILL, PATIENCE, Running, envelopes, parse, until};
+use crate::port::Port;
 
 /// As fast as REST allows, and no long waits.
 fn backfill(more: &str) -> String {
@@ -123,6 +126,33 @@ async fn outage(bench: &Bench, random: &mut Rng, calls: u64) {
 }
 
 /// A thousand calls with outages at thirty moments.
+async fn a_bad_day(bench: &Bench, seed: u64) {
+    let mut random = Rng::with_seed(seed);
+    for _ in 0..30 {
+        let calls = random.u64(1..34);
+        bench.pbx.push_calls(calls).await;
+        outage(bench, &mut random, 34 - calls).await;
+    }
+    assert!(expected(bench).len() >= 1_000);
+}
+
+/// The PBX posts its events here, too.
+fn webhook(port: &Port) -> String {
+    format!(
+        "[pbx.hq.webhook]\nlisten = \"{}\"\npath = \"/portsip/hq\"\nauth = {{ bearer = \"t0ken\" }}\n",
+        port.address
+    )
+}
+
+/// Has the simulated PBX post, with few and quick tries.
+async fn posts(bench: &Bench, port: &Port) {
+    let url = format!("http://{}/portsip/hq", port.address);
+    let auth = WebhookAuth::Bearer("t0ken".to_owned());
+    let retries = vec![Duration::from_millis(100); 2];
+    let options = WebhookOptions { auth, retries, ..WebhookOptions::to(url) };
+    bench.pbx.set_webhook(Some(options)).await.unwrap();
+}
+
 async fn nothing_is_lost_with(seed: u64, faults: impl FnOnce(&mut RestFaults)) -> Bench {
     nothing_is_lost(seed, QUICK, |all| faults(&mut all.rest)).await
 }
@@ -132,13 +162,7 @@ async fn nothing_is_lost(seed: u64, more: &str, faults: impl FnOnce(&mut Faults)
     bench.pbx.set_faults(faults);
     let daemon = start(&bench, more);
     bench.subscribed().await;
-    let mut random = Rng::with_seed(seed);
-    for _ in 0..30 {
-        let calls = random.u64(1..34);
-        bench.pbx.push_calls(calls).await;
-        outage(&bench, &mut random, 34 - calls).await;
-    }
-    assert!(expected(&bench).len() >= 1_000);
+    a_bad_day(&bench, seed).await;
     complete(&bench).await;
     let lost = bench.pbx.ended_calls().iter().filter(|call| !call.pushed).count();
     assert!(lost > 100, "the outages lost only {lost}");
@@ -420,4 +444,50 @@ async fn nothing_is_lost_to_thirty_kills_with_calls_before_during_and_after() {
     assert!(ids.len() == wanted.len() && ids.values().all(|ids| ids.len() == 1));
     let kills = spans(&bench).iter().filter(|span| span.why.contains("without a stop")).count();
     assert!(kills > 20, "{kills} of 30 kills left a gap of their own");
+}
+
+#[tokio::test]
+async fn with_all_three_ways_in_at_once_every_call_is_there_once() {
+    let bench = Bench::with(Options { seed: 16, ..Options::default() }).await;
+    let port = Port::reserve();
+    let text = format!("{}{}", config_text(&bench, QUICK), webhook(&port));
+    let daemon = Running::start(&parse(&text));
+    posts(&bench, &port).await;
+    bench.subscribed().await;
+    a_bad_day(&bench, 16).await;
+    complete(&bench).await;
+    daemon.stop().await.unwrap();
+    let events = envelopes(&bench.path("cdr.jsonl"));
+    let ways: BTreeSet<_> = events.iter().map(|event| event["origin"].to_string()).collect();
+    assert!(ways.len() >= 2, "{ways:?}");
+}
+
+#[tokio::test]
+async fn with_the_webhook_alone_what_the_pbx_gave_up_is_found_by_the_comparison_that_is_due() {
+    let bench = Bench::with(Options { seed: 17, ..Options::default() }).await;
+    let port = Port::reserve();
+    let due = "settle = \"500ms\", reconcile_every = \"2s\"";
+    let text = config_text(&bench, due).replace("[pbx.hq]\n", "[pbx.hq]\nwsi = false\n");
+    let config = parse(&format!("{text}{}", webhook(&port)));
+    posts(&bench, &port).await;
+    let mut random = Rng::with_seed(17);
+    for _ in 0..5 {
+        let daemon = Running::start(&config);
+        bench.pbx.push_calls(random.u64(1..34)).await;
+        daemon.stop().await.unwrap();
+        // Nobody listens, and the PBX gives up.
+        let before = bench.pbx.webhook_tally().failed;
+        bench.pbx.push_calls(10).await;
+        until("the PBX has given up", async || {
+            let tally = bench.pbx.webhook_tally();
+            tally.failed > before && tally.waiting == 0
+        })
+        .await;
+    }
+    let daemon = Running::start(&config);
+    let wanted = expected(&bench);
+    until("every call is in the file", async || delivered(&bench).len() >= wanted.len()).await;
+    daemon.stop().await.unwrap();
+    assert_eq!(delivered(&bench), wanted);
+    assert_eq!(spans(&bench), [], "no session, no gaps");
 }

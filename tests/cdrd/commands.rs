@@ -3,6 +3,7 @@
 //! | file | asks |
 //! |---|---|
 //! | `usage` | wrong command lines; completions; readers that are gone |
+//! | `gaps` | what cannot be closed, until somebody accepts it |
 //! | `help` | the help of every command, word for word |
 //! | `faulty_config` | exit code 78 and what is said with it |
 //! | `journal_fault` | exit code 74: journals that cannot be, or are in use |
@@ -18,6 +19,7 @@ mod backfill;
 mod check;
 mod demo;
 mod faulty_config;
+mod gaps;
 mod help;
 mod journal_fault;
 mod logs;

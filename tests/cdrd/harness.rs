@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep, timeout};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// No backfill: what such tests lose on purpose shall stay lost.
 pub const NO_BACKFILL: &str = "backfill = { enabled = false }";
+/// In its place: gaps are closed at once, and nothing else is compared.
+pub const PLAIN_BACKFILL: &str = "backfill = { settle = \"0s\", reconcile_every = \"0s\" }";
 /// Short waits, so that a test of reconnects takes no minutes.
 pub const QUICK: &str = r#"
     backfill = { enabled = false }

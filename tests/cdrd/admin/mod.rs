@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::harness::{Bench, PATIENCE, Running, parse, until};
+use crate::harness::{Bench, NO_BACKFILL, PATIENCE, PLAIN_BACKFILL, Running, parse, until};
 use crate::process::{Process, cdrd};
 use crate::schema::assert_fits;
 
@@ -83,6 +83,7 @@ pub async fn daemon(bench: &Bench, more: &str) -> (Running, SocketAddr) {
     let text = bench.config_text(&format!("{}{more}", bench.raw_sink()));
     // A busy machine is no silent PBX.
     let text = text.replace("ping_timeout = \"400ms\"", "ping_timeout = \"20s\"");
+    let text = text.replace(NO_BACKFILL, PLAIN_BACKFILL);
     let running = Running::start(&parse(&text));
     let address = running.admin.expect("there is an admin endpoint");
     running.phase(Phase::Subscribed).await;

@@ -20,7 +20,9 @@ async fn a_browser_shows_pbxs_sinks_and_calls_with_masked_numbers_and_keeps_them
     for words in ["1 of 1 PBXs subscribed", "hq\n", "subscribed for", "raw\n", "delivering"] {
         assert!(page.contains(words), "{words}: {page}");
     }
-    assert_eq!(browser.evaluate("document.getElementById('problems-card').hidden").await, true);
+    let problems = browser.evaluate("document.getElementById('problems').innerText").await;
+    let hidden = browser.evaluate("document.getElementById('problems-card').hidden").await;
+    assert_eq!(hidden, true, "{problems}");
     let bars = browser.evaluate("document.querySelectorAll('#chart rect').length").await;
     assert!(bars.as_u64().unwrap() > 0, "{page}");
     let table = browser.evaluate("document.getElementById('calls').innerText").await;

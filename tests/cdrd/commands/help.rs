@@ -28,6 +28,8 @@ async fn cdrd_help() {
       tail          Watch calls as they end, one line each
       status        See how the daemon is, whether it runs or not
       replay        Send events of the journal to a sink again
+      gaps          When nobody listened: list, accept
+      backfill      Ask the PBX's REST interface for the calls of a span of time
       export        Print the journal, or a part of it
       dead-letters  What a sink refused for good: list, show, send again, drop
       quarantine    What could not be decoded: list, show, decode again, drop
@@ -914,5 +916,108 @@ async fn man_help() {
       cdrd man | man -l -
       cdrd man status | man -l -
       cdrd man --dir /usr/share/man/man1     writes all of them
+    "#);
+}
+
+#[tokio::test]
+async fn gaps_help() {
+    assert_snapshot!(help(&["gaps"]).await, @r#"
+    When nobody listened: list, accept
+
+    Usage: cdrd gaps [OPTIONS] <COMMAND>
+
+    Commands:
+      list    List them, oldest first
+      accept  Take note of open gaps: they count as closed from now on
+      help    Print this message or the help of the given subcommand(s)
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd gaps list                gaps that are open
+      cdrd gaps list --closed       with those that were closed
+      cdrd gaps accept 3 4          known, and not to be closed any more
+      cdrd gaps accept --all
+
+    The daemon closes gaps over REST by itself, and says why it cannot.
+    "#);
+}
+
+#[tokio::test]
+async fn backfill_help() {
+    assert_snapshot!(help(&["backfill"]).await, @r#"
+    Ask the PBX's REST interface for the calls of a span of time
+
+    Usage: cdrd backfill [OPTIONS] --pbx <NAME> --since <T>
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+          --pbx <NAME>
+              Which PBX
+
+          --since <T>
+              Calls that ended then or later: 2h (ago), 2026-11-24, 2026-11-24T10:30, RFC 3339
+
+          --until <T>
+              And before then; left out, until now
+
+          --dry-run
+              Only tell what is missing; add nothing
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd backfill --pbx hq --since 2h
+      cdrd backfill --pbx hq --since 2026-11-24 --until 2026-11-25 --dry-run
+
+    Calls that ended in the span and that the journal lacks are added and delivered like any
+    other, with origin "backfill". A running daemon does the work, else this command does.
+    Gaps need no such command: the daemon closes them by itself.
     "#);
 }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{config_file, delivered, output, subscribed_daemon};
-use crate::harness::{Bench, until};
+use super::{config_file, delivered, output, subscribed_daemon, write_config};
+use crate::harness::{Bench, NO_BACKFILL, PLAIN_BACKFILL, until};
 use crate::process::{Process, cdrd};
 
 async fn told(config: &str) -> Value {
@@ -14,14 +14,16 @@ async fn told(config: &str) -> Value {
 #[tokio::test]
 async fn beside_a_daemon_it_tells_what_the_daemon_does() {
     let bench = Bench::new().await;
-    let config = config_file(&bench, &bench.raw_sink());
+    let text = bench.config_text(&bench.raw_sink()).replace(NO_BACKFILL, PLAIN_BACKFILL);
+    let config = write_config(bench.directory.path(), &text);
     let daemon = subscribed_daemon(&bench, &["-c", &config]).await;
     bench.push(2).await;
     delivered(&bench).await;
     let events = bench.pbx.log().len() as u64;
     until("status knows of it", || async {
         let told = told(&config).await;
-        told["ok"] == true && told["sinks"][0]["delivered"] == events
+        let closed = told["gaps"]["open"].as_array().unwrap().is_empty();
+        closed && told["ok"] == true && told["sinks"][0]["delivered"] == events
     })
     .await;
     let text = output(&["status", "-c", &config]).await.ended_with(0).stdout;
