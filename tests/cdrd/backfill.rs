@@ -14,7 +14,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::crash::{Daemon, terminate};
-use crate::harness::{Bench, NO_BACKFILL, PATIENCE, Running, envelopes, parse, until};
+use crate::harness::{
+    Bench, NO_BACKFILL, PATIENCE, Running, envelopes, parse, until, until_within,
+};
 use crate::port::Port;
 
 /// As fast as REST allows, and no long waits.
@@ -490,4 +492,46 @@ async fn with_the_webhook_alone_what_the_pbx_gave_up_is_found_by_the_comparison_
     daemon.stop().await.unwrap();
     assert_eq!(delivered(&bench), wanted);
     assert_eq!(spans(&bench), [], "no session, no gaps");
+}
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// For the figures of docs/backfill.md: `CDRD_GAP_CALLS` in the hour of the gap, and
+/// `CDRD_CALLS_BEFORE` in the six hours before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_of_an_hour_is_closed_whole() {
+    let (calls, before) = (number("CDRD_GAP_CALLS", 1_000), number("CDRD_CALLS_BEFORE", 1_000));
+    let bench = Bench::new().await;
+    let settings = config_text(&bench, "reconcile_every = \"0s\"")
+        .replace("requests_per_minute = 1000", "requests_per_minute = 60");
+    let daemon = Running::start(&parse(&settings));
+    bench.subscribed().await;
+    until("it has begun", async || !spans(&bench).is_empty()).await;
+    daemon.stop().await.unwrap();
+    bench.pbx.remember_calls(before, -7 * 3600, -3660);
+    let in_gap = bench.pbx.remember_calls(calls, -3590, -1);
+    let journal = rusqlite::Connection::open(bench.path("journal.db")).unwrap();
+    journal.execute("DELETE FROM gap WHERE end_ms IS NOT NULL", []).unwrap();
+    journal.execute("UPDATE gap SET start_ms = start_ms - 3600000", []).unwrap();
+    drop(journal);
+    let begun = Instant::now();
+    let daemon = Running::start(&parse(&settings));
+    let long = Duration::from_secs(1200);
+    until_within(long, "every call is in the journal", async || bench.journalled() as u64 >= calls)
+        .await;
+    let fetched = begun.elapsed();
+    until_within(long, "the gap is closed", async || {
+        spans(&bench).iter().all(|span| span.closed_ms.is_some())
+    })
+    .await;
+    let closed = begun.elapsed();
+    daemon.stop().await.unwrap();
+    let got = delivered(&bench);
+    assert!(in_gap.iter().all(|call| got[&call.call_id] == 1));
+    let requests = bench.pbx.rest_count("/calllogs");
+    println!(
+        "{calls} calls in the gap, {before} before: fetched after {fetched:.1?}, closed after {closed:.1?}, {requests} requests"
+    );
 }

@@ -214,12 +214,21 @@ impl Running {
 }
 
 /// Polls until `done` says so, or fails after [`PATIENCE`] naming `what`.
-pub async fn until<F, Fut>(what: &str, mut done: F)
+pub async fn until<F, Fut>(what: &str, done: F)
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = bool>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    until_within(PATIENCE, what, done).await;
+}
+
+/// The same, with a patience of its own.
+pub async fn until_within<F, Fut>(patience: Duration, what: &str, mut done: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let deadline = Instant::now() + patience;
     while !done().await {
         assert!(Instant::now() < deadline, "waited too long: {what}");
         sleep(Duration::from_millis(5)).await;
