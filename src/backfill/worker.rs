@@ -148,11 +148,13 @@ impl Worker {
     async fn next(&mut self) -> Result<Next, WorkerError> {
         self.asked.mark_unchanged();
         let pbx = self.books.pbx.clone();
-        let (spans, listened) = self
+        let (spans, listened, reach_ms) = self
             .books
             .reading
             .with(move |reader| {
-                reader.ask(|db| Ok((gaps::to_compare(db, &pbx)?, gaps::listened(db, &pbx)?)))
+                let (spans, listened) = reader
+                    .ask(|db| Ok((gaps::to_compare(db, &pbx)?, gaps::listened(db, &pbx)?)))?;
+                Ok((spans, listened, reader.reach_ms()?))
             })
             .await?;
         let now = Clock::system().now_ms();
@@ -169,7 +171,9 @@ impl Worker {
             return Ok(Next::Compare(spans));
         }
         let Some(listened) = listened else { return Ok(Next::Wait(waits)) };
-        self.reconcile(listened, !later.is_empty(), waits, now).await
+        // What the journal has given up already cannot be compared any more.
+        let start = listened.reconciled_ms.unwrap_or(listened.first_ms).max(reach_ms.unwrap_or(0));
+        self.reconcile(listened, start, !later.is_empty(), waits).await
     }
 
     /// A gap is looked at for the first time a little after its end.
@@ -188,9 +192,9 @@ impl Worker {
     async fn reconcile(
         &mut self,
         listened: Listened,
+        start: i64,
         unfinished: bool,
         waits: i64,
-        now: i64,
     ) -> Result<Next, WorkerError> {
         let every = i64::try_from(self.settings.reconcile_every.as_millis()).unwrap_or(i64::MAX);
         // What is not finished comes first: it may find the same.
@@ -198,7 +202,7 @@ impl Worker {
             return Ok(Next::Wait(waits));
         }
         let settle = i64::try_from(self.settings.settle.as_millis()).unwrap_or(i64::MAX);
-        let start = listened.reconciled_ms.unwrap_or(listened.first_ms);
+        let now = Clock::system().now_ms();
         let end = listened.open_since_ms.map_or(now, |open| open.min(now)) - settle;
         if end - start < every {
             return Ok(Next::Wait(waits.min(start.saturating_add(every).saturating_add(settle))));

@@ -63,6 +63,22 @@ impl Reader {
         })
     }
 
+    /// Since when the journal has everything that it ever had: when its oldest event came,
+    /// in Unix milliseconds, if older ones were deleted. `None` if none was.
+    pub fn reach_ms(&self) -> Result<Option<i64>, JournalError> {
+        self.ask(|db| {
+            let oldest = "SELECT seq, received_ms FROM event ORDER BY seq LIMIT 1";
+            let oldest: Option<(i64, i64)> =
+                db.query_row(oldest, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            Ok(match oldest {
+                Some((1, _)) => None,
+                Some((_, received_ms)) => Some(received_ms),
+                None if super::append::next_seq(db)? == 1 => None,
+                None => Some(i64::MAX),
+            })
+        })
+    }
+
     /// The `seq` before the first event that was received at `ms` (Unix
     /// milliseconds) or later. Times of receipt rise with `seq`, so a search by
     /// halves finds it without an index of its own.

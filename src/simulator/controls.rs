@@ -110,8 +110,7 @@ impl Simulator {
     pub async fn listen_again(&self) -> io::Result<()> {
         let mut door = self.door.lock().await;
         if door.is_none() {
-            let (opened, _) = Door::open(self.addr(), self.reception.clone()).await?;
-            *door = Some(opened);
+            *door = Some(Door::open(self.addr(), self.reception.clone()).await?);
         }
         Ok(())
     }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::net::TcpSocket;
 use tokio::sync::{Mutex, oneshot};
 
 use super::call::Moment;
 use super::faults;
 use super::hub::{Hub, Job};
-use super::listener::{Door, Reception};
+use super::listener::{self, Door, Reception};
 use super::notice::Narrator;
 use super::options::Options;
 use super::pace::{self, Rate};
@@ -58,6 +59,8 @@ pub struct Simulator {
     pub(super) reception: Reception,
     pub(super) door: Mutex<Option<Door>>,
     address: SocketAddr,
+    /// Keeps the address ours while the door is shut.
+    _reserved: TcpSocket,
     identity: Option<Identity>,
     /// One pusher of calls at a time, so that "the events of n calls" are its own.
     pub(super) pushing: Mutex<()>,
@@ -84,7 +87,9 @@ impl Simulator {
             tasks: hub.tasks.clone(),
         };
         hub.webhook.set(hub.options.webhook.clone()).await?;
-        let (door, address) = Door::open(address, reception.clone())
+        let (reserved, address) =
+            listener::reserve(address).map_err(|cause| StartError::Listen { address, cause })?;
+        let door = Door::open(address, reception.clone())
             .await
             .map_err(|cause| StartError::Listen { address, cause })?;
         if hub.options.rate != Rate::Manual {
@@ -95,6 +100,7 @@ impl Simulator {
             reception,
             door: Mutex::new(Some(door)),
             address,
+            _reserved: reserved,
             identity,
             pushing: Mutex::new(()),
         })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,19 @@ enum Opened {
     Nothing,
 }
 
+/// Takes an address for good: bound and not listening, it refuses connections while the
+/// door is shut, and nobody else gets the port meanwhile. Doors share it.
+pub fn reserve(address: SocketAddr) -> io::Result<(TcpSocket, SocketAddr)> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
+
 /// A listening socket and the task that accepts from it.
 pub struct Door {
     stop: CancellationToken,
@@ -54,13 +67,12 @@ pub struct Door {
 }
 
 impl Door {
-    /// Listens; gives the address, whose port is the one that 0 stood for.
-    pub async fn open(address: SocketAddr, reception: Reception) -> io::Result<(Self, SocketAddr)> {
+    /// Listens at an address that is reserved.
+    pub async fn open(address: SocketAddr, reception: Reception) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
         let stop = reception.hub.stop.child_token();
         let task = tokio::spawn(accept_all(listener, reception, stop.clone()));
-        Ok((Self { stop, task }, address))
+        Ok(Self { stop, task })
     }
 
     /// Stops listening: TCP is refused once this returns. Connections go on.
