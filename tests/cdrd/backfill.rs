@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::crash::{Daemon, terminate};
 use crate::harness::{
-    Bench, NO_BACKFILL, PATIENCE, Running, envelopes, parse, until, until_within,
+    Bench, NO_BACKFILL, PATIENCE, Running, envelopes, envelopes_so_far, parse, until, until_within,
 };
 use crate::port::Port;
 
@@ -42,7 +42,7 @@ fn spans(bench: &Bench) -> Vec<Span> {
 /// The CDRs in the file: Call-ID, since not every release has sessions in REST, and id.
 fn cdrs(bench: &Bench) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let events = envelopes(&bench.path("cdr.jsonl")).into_iter();
+    let events = envelopes_so_far(&bench.path("cdr.jsonl")).into_iter();
     let cdrs = events.filter(|event| event["type"] == "com.portsip.pbx.call_cdr");
     cdrs.map(|event| (text(&event["data"]["call_id"]), text(&event["id"]))).collect()
 }
@@ -81,7 +81,7 @@ async fn complete(bench: &Bench) {
     let wanted = expected(bench);
     let last = Reader::open(&bench.path("journal.db")).unwrap().last_seq().unwrap();
     until("the file has the journal", async || {
-        let file = envelopes(&bench.path("cdr.jsonl"));
+        let file = envelopes_so_far(&bench.path("cdr.jsonl"));
         file.last().map_or(0, |event| event["seq"].as_u64().unwrap()) >= last
     })
     .await;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::crash::{Daemon, committed, terminate};
-use crate::harness::{Bench, envelopes};
+use crate::harness::{Bench, envelopes_so_far};
 use crate::receiver::{Answer, Receiver};
 
 /// Events of a run that nobody asked to be longer.
@@ -44,7 +44,7 @@ fn sinks(bench: &Bench, receiver: &Receiver) -> String {
 }
 
 fn ids(path: &std::path::Path) -> BTreeSet<String> {
-    envelopes(path).iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect()
+    envelopes_so_far(path).iter().map(|e| e["id"].as_str().unwrap().to_owned()).collect()
 }
 
 fn received(receiver: &Receiver) -> BTreeSet<String> {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
-use crate::harness::{Bench, PATIENCE, until};
+use crate::harness::{Bench, PATIENCE, until, whole_lines};
 use crate::listener::{Listener, Place, data};
 use crate::receiver::{Answer, Receiver};
 
@@ -44,7 +44,11 @@ impl Subject for File {
         let aside = std::fs::read(self.folder.with_extension("aside").join("events.jsonl"));
         let text = aside.or_else(|_| std::fs::read(self.folder.join("events.jsonl")));
         let text = text.unwrap_or_default();
-        text.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(<[u8]>::to_vec).collect()
+        whole_lines(&text)
+            .split(|b| *b == b'\n')
+            .filter(|l| !l.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()
     }
 
     /// The folder is moved away and its name taken by a file.
@@ -217,7 +221,7 @@ impl<const LINE: bool> Subject for Exec<LINE> {
 
     fn delivered(&self) -> Vec<Vec<u8>> {
         let text = std::fs::read(&self.out).unwrap_or_default();
-        let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+        let lines = whole_lines(&text).split(|b| *b == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| if LINE { data(line) } else { line.to_vec() }).collect()
     }
 

@@ -154,6 +154,21 @@ fn check_envelopes(path: &Path, raw: &[&[u8]]) {
 pub fn envelopes(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     assert!(text.is_empty() || text.ends_with('\n'), "half a line at the end of {path:?}");
+    read_envelopes(&text)
+}
+
+/// The lines of a file that is being written: of the last one a part may be there.
+pub fn envelopes_so_far(path: &Path) -> Vec<Value> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    read_envelopes(std::str::from_utf8(whole_lines(&bytes)).unwrap())
+}
+
+/// Without the beginning of a line that is still being written.
+pub fn whole_lines(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)]
+}
+
+fn read_envelopes(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line:?}")))
         .collect()

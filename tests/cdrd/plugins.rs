@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::time::Instant;
 
-use crate::harness::{Bench, Running, dead_letters, parse, until};
+use crate::harness::{Bench, Running, dead_letters, parse, until, whole_lines};
 use crate::listener::{Listener, Place, id};
 use crate::process::{Process, cdrd};
 
@@ -52,14 +52,14 @@ fn socket(address: &str, more: &str) -> String {
 
 /// The lines of `$OUT`.
 fn out(bench: &Bench) -> Vec<String> {
-    let text = std::fs::read_to_string(bench.path("out")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
+    let text = std::fs::read(bench.path("out")).unwrap_or_default();
+    String::from_utf8_lossy(whole_lines(&text)).lines().map(str::to_owned).collect()
 }
 
 /// The ids of the events in a file sink beside the plugin, which gets everything.
 fn ids(bench: &Bench) -> Vec<String> {
     let text = std::fs::read(bench.path("cdr.jsonl")).unwrap_or_default();
-    text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(id).collect()
+    whole_lines(&text).split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(id).collect()
 }
 
 /// A daemon with the file sinks and a plugin.

@@ -8,7 +8,7 @@ use cdrd::daemon::Daemon;
 use cdrd::pbx::state::Phase;
 use serde_json::Value;
 
-use crate::harness::{Bench, Running, envelopes, until};
+use crate::harness::{Bench, Running, envelopes_so_far, until};
 use crate::process::{Process, cdrd};
 use crate::receiver::{Answer, Receiver};
 
@@ -73,7 +73,7 @@ fn file(bench: &Bench, name: &str, more: &str) -> String {
 }
 
 fn lines(bench: &Bench, name: &str) -> Vec<Value> {
-    envelopes(&bench.path(&format!("{name}.jsonl")))
+    envelopes_so_far(&bench.path(&format!("{name}.jsonl")))
 }
 
 async fn has(bench: &Bench, name: &str, events: usize) {

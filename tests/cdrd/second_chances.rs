@@ -10,7 +10,7 @@ use cdrd::journal::Journal;
 use cdrd::journal::quarantine::Quarantined;
 use serde_json::Value;
 
-use crate::harness::{Bench, Running, dead_letters, envelopes, parse, quarantine, until};
+use crate::harness::{Bench, Running, dead_letters, envelopes_so_far, parse, quarantine, until};
 use crate::receiver::{Answer, Receiver};
 
 /// Runs a command of the real program to its end.
@@ -133,7 +133,8 @@ async fn the_quarantine_is_listed_shown_retried_and_dropped() {
     let again = says(&bench, &["quarantine", "retry", "--all"], 69).await;
     assert!(again.contains("1 decoded, 1 not"), "{again}");
     let file = bench.path("cdr.jsonl");
-    until("the file has it", async || envelopes(&file).iter().any(|e| e["subject"] == "77")).await;
+    until("the file has it", async || envelopes_so_far(&file).iter().any(|e| e["subject"] == "77"))
+        .await;
     assert_eq!(says(&bench, &["quarantine", "drop", "1"], 0).await, "1 dropped\n");
     assert_eq!(says(&bench, &["quarantine", "list"], 0).await, "the quarantine is empty\n");
     daemon.stop().await.unwrap();
@@ -161,7 +162,8 @@ async fn the_quarantine_is_retried_without_a_daemon_and_the_next_daemon_delivers
     assert!(again.contains("1 decoded, 0 not"), "{again}");
     let daemon = start(&bench, &bench.raw_sink());
     let file = bench.path("cdr.jsonl");
-    until("the file has it", async || envelopes(&file).iter().any(|e| e["subject"] == "77")).await;
+    until("the file has it", async || envelopes_so_far(&file).iter().any(|e| e["subject"] == "77"))
+        .await;
     daemon.stop().await.unwrap();
 }
 

@@ -1,7 +1,7 @@
 //! `cdrd backfill`: with a daemon and without, and what it says when it cannot.
 
 use super::{output, write_config};
-use crate::harness::{Bench, NO_BACKFILL, Running, envelopes, parse, until};
+use crate::harness::{Bench, NO_BACKFILL, Running, envelopes_so_far, parse, until};
 
 /// Fast, and of its own accord nothing.
 const BACKFILL: &str =
@@ -19,7 +19,7 @@ async fn backfill(config: &str, more: &[&str], code: i32) -> String {
 }
 
 fn delivered(bench: &Bench) -> usize {
-    envelopes(&bench.path("cdr.jsonl")).len()
+    envelopes_so_far(&bench.path("cdr.jsonl")).len()
 }
 
 #[tokio::test]
