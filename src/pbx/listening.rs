@@ -89,8 +89,8 @@ impl Listening {
     }
 }
 
-/// An instant of the past in Unix milliseconds.
+/// An instant of the past in Unix milliseconds, rounded down: rather too early.
 fn wall_ms(instant: Instant) -> i64 {
     let ago = i64::try_from(instant.elapsed().as_millis()).unwrap_or(i64::MAX);
-    Clock::system().now_ms().saturating_sub(ago)
+    Clock::system().now_ms().saturating_sub(ago).saturating_sub(1)
 }
