@@ -79,26 +79,13 @@ pub fn together(spans: Vec<Span>, lookback: Duration) -> Vec<Vec<Span>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::gaps::{Found, Kind};
+    use crate::journal::gaps::Kind;
 
     const HOUR: i64 = 3_600_000;
     const LOOKBACK: Duration = Duration::from_secs(6 * 3600);
 
     fn span(n: i64, start_ms: i64, end_ms: Option<i64>) -> Span {
-        Span {
-            n,
-            pbx: "hq".into(),
-            kind: Kind::Gap,
-            why: String::new(),
-            start_ms,
-            end_ms,
-            passes: 0,
-            due_ms: 0,
-            reached_ms: None,
-            found: Found::default(),
-            error: None,
-            closed_ms: None,
-        }
+        Span { n, kind: Kind::Gap, end_ms, ..Span::asked(&"hq".into(), (start_ms, 0)) }
     }
 
     #[test]

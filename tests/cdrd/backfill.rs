@@ -18,6 +18,7 @@ use crate::harness::{
     Bench, NO_BACKFILL, PATIENCE, Running, envelopes, envelopes_so_far, parse, until, until_within,
 };
 use crate::port::Port;
+use crate::process::{Process, cdrd};
 
 /// As fast as REST allows, and no long waits.
 fn backfill(more: &str) -> String {
@@ -555,4 +556,32 @@ async fn a_gap_of_an_hour_is_closed_whole() {
     println!(
         "{calls} calls in the gap, {before} before: fetched after {fetched:.1?}, closed after {closed:.1?}, {requests} requests"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_backfill_tells_how_far_it_is_and_delays_no_live_call() {
+    let bench = Bench::new().await;
+    let config = bench.path("config.toml");
+    std::fs::write(&config, config_text(&bench, QUICK)).unwrap();
+    let daemon = Daemon::start(&bench);
+    bench.subscribed().await;
+    closed(&bench).await;
+    terminate(daemon).await;
+    let calls = bench.pbx.remember_calls(2_000, -5, 0);
+    bench.pbx.set_faults(|all| {
+        (all.rest.page_cap, all.rest.slow) = (Some(40), Duration::from_millis(400));
+    });
+    let mut daemon =
+        Process::start(cdrd(["run", "-c", config.to_str().unwrap()]).env("CDRD_LOG", "info"));
+    bench.subscribed().await;
+    daemon.logs("comparing with REST").await;
+    let live = bench.pbx.push_calls(5).await;
+    let there = |session: &String| {
+        let events = envelopes_so_far(&bench.path("cdr.jsonl"));
+        events.iter().any(|e| e["origin"] == "live" && e["data"]["session_id"] == **session)
+    };
+    until("the live calls are in the file", async || live.iter().all(there)).await;
+    assert!(delivered(&bench).len() < calls.len(), "the backfill was over by then");
+    daemon.signal("TERM");
+    daemon.ended().await.ended_with(0);
 }
