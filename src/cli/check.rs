@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -20,8 +21,14 @@ use crate::pbx::lockout::{Lockout, Memory, Wait};
 use crate::pbx::session::Session;
 use crate::pbx::state::{Phase, State};
 use crate::pbx::subscribe::Subscriptions;
+use crate::rest::Rest;
 use crate::sink::file::creatable;
 use crate::tls;
+
+/// REST may take so long to answer.
+const REST_LIMIT: Duration = Duration::from_secs(20);
+/// The calls that it is asked for: those of the last minutes.
+const LAST_CALLS_MS: i64 = 5 * 60_000;
 
 /// Validate the configuration; with --connect, try every PBX and sink
 #[derive(Debug, clap::Args)]
@@ -62,8 +69,10 @@ async fn connect_all(config: &Config, report: &mut Report) {
     let memory = if path.exists() { Memory::File(path.clone()) } else { Memory::Nowhere };
     let lockout = Lockout::new(memory, Clock::system(), tail::remembered(path));
     for pbx in &config.pbxs {
-        if pbx.wsi {
-            check_pbx(pbx, &lockout, report).await;
+        // After a refusal the same password is not tried at another door.
+        let known = !pbx.wsi || check_pbx(pbx, &lockout, report).await;
+        if known && pbx.backfill.is_some() {
+            check_rest(pbx, &lockout, report).await;
         }
         if let Some(webhook) = &pbx.webhook {
             report.judge(&format!("pbx \"{}\"", pbx.name), check_webhook(webhook, path));
@@ -103,14 +112,19 @@ fn check_webhook(webhook: &Webhook, journal: &Path) -> Result<String, String> {
     }
 }
 
-async fn check_pbx(pbx: &Pbx, lockout: &Lockout, report: &mut Report) {
+/// Whether the PBX took the login.
+async fn check_pbx(pbx: &Pbx, lockout: &Lockout, report: &mut Report) -> bool {
     let what = format!("pbx \"{}\"", pbx.name);
     if let Some(wait) = lockout.blocked(pbx.url.host_str().unwrap_or_default(), &pbx.name) {
-        return report.bad(&what, &not_now(lockout, wait));
+        report.bad(&what, &not_now(lockout, wait));
+        return false;
     }
     let socket = match connect::connect(pbx).await {
         Ok(socket) => socket,
-        Err(e) => return report.bad(&what, &e.to_string()),
+        Err(e) => {
+            report.bad(&what, &e.to_string());
+            return false;
+        }
     };
     report.good(&what, &format!("connected to {}", pbx.url));
     let (intake, _outlet) = Intake::detached();
@@ -132,7 +146,8 @@ async fn check_pbx(pbx: &Pbx, lockout: &Lockout, report: &mut Report) {
     let _ = link.close().await;
     if state.borrow().phase == Phase::LoggingIn {
         let why = introduced.err().map_or_else(String::new, |e| e.to_string());
-        return report.bad(&what, &why);
+        report.bad(&what, &why);
+        return false;
     }
     report.good(&what, &format!("logged in as {}", who(&pbx.login.who)));
     let refused = topics.refused();
@@ -150,6 +165,32 @@ async fn check_pbx(pbx: &Pbx, lockout: &Lockout, report: &mut Report) {
     if let Err(e) = introduced {
         report.bad(&what, &e.to_string());
     }
+    true
+}
+
+/// Whether gaps can be closed. If not, live calls come all the same: that is a warning.
+async fn check_rest(pbx: &Pbx, lockout: &Lockout, report: &mut Report) {
+    let asked = async {
+        let mut rest = Rest::new(pbx, lockout.clone(), Clock::system())?;
+        let now = Clock::system().now_ms();
+        let answer = rest.calls(now - LAST_CALLS_MS, now).next().await;
+        let role = rest.role().map_or_else(String::new, |role| format!(", role {role}"));
+        rest.close().await;
+        answer.map(|_| role)
+    };
+    let (what, url) = (format!("pbx \"{}\"", pbx.name), pbx.backfill.as_ref().map(|b| &b.url));
+    let url = url.map_or("", |url| url.as_str());
+    let why = match tokio::time::timeout(REST_LIMIT, asked).await {
+        Ok(Ok(role)) => {
+            return report.good(&what, &format!("REST at {url} shows call logs{role}"));
+        }
+        Ok(Err(e)) => e.to_string(),
+        Err(_) => format!("no answer within {REST_LIMIT:?}"),
+    };
+    report.warning(&format!(
+        "{what}: REST at {url}: {why}. Live calls do not need it; without it, what is said \
+         while cdrd does not listen cannot be fetched back (docs/backfill.md)"
+    ));
 }
 
 fn not_now(lockout: &Lockout, wait: Wait) -> String {

@@ -4,7 +4,7 @@ use cdrd::simulator::Ending;
 use insta::assert_snapshot;
 
 use super::{Receiver, config_file, config_text, listing, output, subscribed_daemon, write_config};
-use crate::harness::{Bench, PATIENCE};
+use crate::harness::{Bench, NO_BACKFILL, PATIENCE, PLAIN_BACKFILL};
 use crate::port::Port;
 
 /// `check --connect`; the report, with what differs from run to run replaced.
@@ -172,4 +172,27 @@ async fn a_webhook_is_shown_with_its_address_unless_that_is_taken() {
     let line = report.lines().find(|line| line.contains("webhook")).unwrap();
     assert_snapshot!(line, @r#"ok      pbx "hq": webhook at http://[WEBHOOK]/portsip/hq (in use by a running daemon)"#);
     drop(daemon);
+}
+
+#[tokio::test]
+async fn rest_is_tried_too_and_a_pbx_without_it_is_no_failure() {
+    let bench = Bench::new().await;
+    let text = config_text(&bench, &bench.raw_sink()).replace(NO_BACKFILL, PLAIN_BACKFILL);
+    let config = write_config(bench.directory.path(), &text);
+    let report = checked(&bench, &config, 0).await;
+    assert_snapshot!(report, @r#"
+    ok      configuration: 1 PBX(s), 2 sink(s)
+    ok      journal: [FOLDER]/journal.db (free)
+    ok      pbx "hq": connected to ws://[PBX]/wsi
+    ok      pbx "hq": logged in as user cdr of example.com
+    ok      pbx "hq": subscribed to cdr_events
+    ok      pbx "hq": REST at http://[PBX]/api shows call logs, role Admin
+    ok      sink "raw": [FOLDER]/raw.jsonl
+    ok      sink "archive": [FOLDER]/cdr.jsonl
+    "#);
+    assert_eq!(bench.pbx.rest_tokens_alive(), 0, "it takes its leave");
+    bench.pbx.set_faults(|all| all.rest.two_factor = true);
+    let outcome = output(&["check", "--connect", "-c", &config]).await.ended_with(0);
+    assert!(outcome.stdout.contains("warning pbx \"hq\": REST at http"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("second factor"), "{}", outcome.stdout);
 }
