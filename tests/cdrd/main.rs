@@ -20,6 +20,7 @@
 //! | `admin` | metrics, health, status, the page: is it so, and who may see it? |
 //! | `reload` | SIGHUP: what changes, and what must not |
 //! | `systemd` | readiness, status line, watchdog, reload, over a real socket |
+//! | `operations` | is every warning and alert explained to the operator? |
 //! | `browser` | nothing: it runs a real browser |
 //! | `schema` | nothing: it checks JSON against a schema |
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
@@ -44,6 +45,7 @@ mod independent;
 mod journal;
 mod listener;
 mod lockout;
+mod operations;
 mod plugins;
 mod port;
 mod process;
