@@ -9,6 +9,7 @@
 //! | `backfill` | is what nobody heard fetched back, whatever is odd about REST? |
 //! | `gaps` | is every span in which nobody listened in the journal? |
 //! | `journal` | places, repeats, cursors, lag, retention, full, locked |
+//! | `journal_model` | is the journal what a model says, after random sequences and crashes? |
 //! | `conformance` | does every sink keep the contract? |
 //! | `http` | which answers confirm, retry, or make a dead letter |
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
@@ -42,6 +43,7 @@ mod harness;
 mod http;
 mod independent;
 mod journal;
+mod journal_model;
 mod listener;
 mod lockout;
 mod plugins;
