@@ -19,6 +19,7 @@ mod check;
 mod demo;
 mod faulty_config;
 mod help;
+mod journal;
 mod journal_fault;
 mod logs;
 mod run;

@@ -10,6 +10,7 @@
 //! | `gaps` | is every span in which nobody listened in the journal? |
 //! | `journal` | places, repeats, cursors, lag, retention, full, locked |
 //! | `journal_model` | is the journal what a model says, after random sequences and crashes? |
+//! | `damage` | what becomes of a journal whose bytes have changed? |
 //! | `conformance` | does every sink keep the contract? |
 //! | `http` | which answers confirm, retry, or make a dead letter |
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
@@ -35,6 +36,7 @@ mod browser;
 mod commands;
 mod conformance;
 mod crash;
+mod damage;
 mod faults;
 mod files;
 mod formats;
