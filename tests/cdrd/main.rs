@@ -27,6 +27,7 @@
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
 //! | `rest` | is every call found over REST, whatever the PBX ignores? |
 //! | `webhook` | is every post in the journal before its 200, and who is let in? |
+//! | `hostile` | do bad PBXs and receivers harm anybody but themselves? |
 //! | `independent` | the same against a WebSocket server that is not ours |
 
 mod admin;
@@ -42,6 +43,7 @@ mod files;
 mod formats;
 mod gaps;
 mod harness;
+mod hostile;
 mod http;
 mod independent;
 mod journal;
