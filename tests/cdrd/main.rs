@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `harness` | nothing: it runs a PBX and a daemon, and compares what was sent and delivered |
 //! | `faults` | is every event there exactly once after each fault of a PBX? |
+//! | `secrets` | is any secret in what cdrd says or keeps? |
 //! | `sessions` | logins, topics, dialects, TLS, several PBXs |
 //! | `lockout` | are there never more than five refused logins an hour? |
 //! | `backfill` | is what nobody heard fetched back, whatever is odd about REST? |
@@ -58,6 +59,7 @@ mod reload;
 mod rest;
 mod schema;
 mod second_chances;
+mod secrets;
 mod sessions;
 mod systemd;
 mod webhook;
