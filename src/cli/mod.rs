@@ -9,6 +9,7 @@ pub mod demo;
 pub mod exit;
 pub mod export;
 pub mod gaps;
+pub mod journal;
 pub mod kept;
 pub mod logging;
 pub mod man;
@@ -74,6 +75,8 @@ pub enum Command {
     DeadLetters(dead_letters::Args),
     /// What could not be decoded: list, show, decode again, drop
     Quarantine(quarantine::Args),
+    /// Look through the journal; save what is readable of a damaged one
+    Journal(journal::Args),
     /// Run a simulated PBX to try cdrd, or another client, against
     Simulate(Box<simulate::Args>),
     /// See calls arrive: simulated PBX, daemon and tail in one, nothing left behind
@@ -150,6 +153,7 @@ fn execute(cli: Cli) -> anyhow::Result<Exit> {
             Command::Export(args) => export::run(&args, &logging),
             Command::DeadLetters(args) => dead_letters::run(args, &logging).await,
             Command::Quarantine(args) => quarantine::run(args, &logging).await,
+            Command::Journal(args) => journal::run(&args, &logging),
             Command::Simulate(args) => {
                 logging.start_for_people();
                 let shutdown = signals::stop_on_signals().gracefully;

@@ -19,6 +19,10 @@ use super::{Event, Origin, id, intern_type};
 /// Longest `event_type` that is believed; the vendor's longest has 40 characters.
 const MAX_TYPE: usize = 200;
 
+/// Characters of the PBX's words about a refusal that are passed on: they go to log, status
+/// and page.
+const MAX_WORDS: usize = 500;
+
 /// What one frame holds.
 #[derive(Debug)]
 pub enum Frame {
@@ -139,6 +143,16 @@ fn not_json(error: &serde_json::Error) -> Undecodable {
     Undecodable::NotJson { kind, line: error.line(), column: error.column() }
 }
 
+/// Words of the PBX, on one line and of a bearable length.
+fn shown(words: &str) -> String {
+    let mut shown: String =
+        words.chars().take(MAX_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if words.chars().nth(MAX_WORDS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// The members that matter, unread. A repeated member counts with its last value.
 #[derive(Default)]
 struct Members<'a> {
@@ -186,7 +200,8 @@ impl<'a> Members<'a> {
     fn answer(&self) -> Option<Answer> {
         let status = scalar(self.status?)?.trim().parse().ok()?;
         let owned = |member: Option<&'a RawValue>| member.and_then(scalar).map(Cow::into_owned);
-        Some(Answer { command: owned(self.command), status, error: owned(self.error) })
+        let error = self.error.and_then(scalar).map(|words| shown(&words));
+        Some(Answer { command: owned(self.command), status, error })
     }
 }
 
@@ -337,6 +352,14 @@ mod tests {
         assert_eq!(answer(r#"{"status":0}"#), Answer { command: None, status: 0, error: None });
         let no = answer(r#"{"command":"auth","id":"2","status":-1,"error":"wrong \"password\""}"#);
         assert_eq!((no.status, no.error.as_deref()), (-1, Some("wrong \"password\"")));
+    }
+
+    #[test]
+    fn words_of_a_refusal_are_cut_and_on_one_line() {
+        let words = format!("no\\n\\u001b[2J{}", "x".repeat(10_000));
+        let error = answer(&format!(r#"{{"status":-1,"error":"{words}"}}"#)).error.unwrap();
+        assert!(error.starts_with("no  [2Jxxx") && error.ends_with("x…"), "{error}");
+        assert_eq!(error.chars().count(), MAX_WORDS + 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::sum;
 use crate::event::same::same_json;
 use crate::event::{Event, EventId, Origin};
 
@@ -48,7 +49,7 @@ fn insert_one(
 ) -> rusqlite::Result<Option<EventId>> {
     for ordinal in 0..u32::MAX {
         let id = event.id.with_ordinal(ordinal);
-        if try_insert(connection, seq, id, event)? {
+        if insert_as(connection, seq, id, event)? {
             return Ok(Some(id));
         }
         if is_repeat(connection, id, event)? {
@@ -58,7 +59,8 @@ fn insert_one(
     Ok(None)
 }
 
-fn try_insert(
+/// Puts one event at its place; `false` if its id is taken.
+pub(super) fn insert_as(
     connection: &Connection,
     seq: u64,
     id: EventId,
@@ -66,8 +68,8 @@ fn try_insert(
 ) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
-            "INSERT INTO event(seq, id, pbx, type, origin, received_ms, session_id, data)
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(pbx, id) DO NOTHING",
+            "INSERT INTO event(seq, id, pbx, type, origin, received_ms, session_id, data, sum)
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT(pbx, id) DO NOTHING",
         )?
         .execute(params![
             seq as i64,
@@ -78,6 +80,7 @@ fn try_insert(
             event.received_ms,
             event.session_id.as_deref(),
             text(&event.raw)?,
+            sum::of_event(seq, id.as_bytes(), event),
         ])
         .map(|rows| rows == 1)
 }

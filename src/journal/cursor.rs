@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::sum;
 use crate::config::Start;
 
 /// The last `seq` that one sink has confirmed.
@@ -143,10 +144,14 @@ pub(crate) fn load_all(
 
 fn load_one(connection: &Connection, sink: &str, start: Start, last: u64) -> rusqlite::Result<u64> {
     let known = connection
-        .query_row("SELECT seq FROM cursor WHERE sink = ?1", [sink], |row| row.get::<_, i64>(0))
+        .query_row("SELECT seq, sum FROM cursor WHERE sink = ?1", [sink], |row| {
+            let seq = row.get::<_, i64>(0)? as u64;
+            sum::check("cursor at", seq, row.get(1)?, sum::of_cursor(sink, seq))?;
+            Ok(seq)
+        })
         .optional()?;
     if let Some(seq) = known {
-        return Ok(seq as u64);
+        return Ok(seq);
     }
     let seq = match start {
         Start::Now => last,
@@ -156,12 +161,17 @@ fn load_one(connection: &Connection, sink: &str, start: Start, last: u64) -> rus
     Ok(seq)
 }
 
-fn upsert(connection: &Connection, sink: &str, seq: u64, now_ms: i64) -> rusqlite::Result<()> {
+pub(super) fn upsert(
+    connection: &Connection,
+    sink: &str,
+    seq: u64,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO cursor(sink, seq, updated_ms) VALUES(?1, ?2, ?3)
-             ON CONFLICT(sink) DO UPDATE SET seq = ?2, updated_ms = ?3",
+            "INSERT INTO cursor(sink, seq, updated_ms, sum) VALUES(?1, ?2, ?3, ?4)
+             ON CONFLICT(sink) DO UPDATE SET seq = ?2, updated_ms = ?3, sum = ?4",
         )?
-        .execute(params![sink, seq as i64, now_ms])
+        .execute(params![sink, seq as i64, now_ms, sum::of_cursor(sink, seq)])
         .map(drop)
 }

@@ -32,8 +32,8 @@ pub struct Numbered {
 }
 
 /// The columns of an event first, as [`reader::stored`] wants them.
-const COLUMNS: &str =
-    "seq, id, pbx, type, origin, received_ms, session_id, data, at_ms, reason, sink, n, retry";
+const COLUMNS: &str = "seq, id, pbx, type, origin, received_ms, session_id, data, sum, at_ms, reason, sink, n, \
+     retry";
 
 /// A sink may refuse the same event again, after a crash or when somebody asked it
 /// to try again: the newer reason counts.
@@ -42,8 +42,8 @@ pub(crate) fn insert(connection: &Connection, letter: &DeadLetter) -> rusqlite::
     connection
         .prepare_cached(
             "INSERT INTO dead_letter
-             (sink, at_ms, reason, seq, id, pbx, type, origin, received_ms, session_id, data)
-             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             (sink, at_ms, reason, seq, id, pbx, type, origin, received_ms, session_id, data, sum)
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
              ON CONFLICT(sink, seq) DO UPDATE SET at_ms = ?2, reason = ?3, retry = 0",
         )?
         .execute(params![
@@ -58,6 +58,7 @@ pub(crate) fn insert(connection: &Connection, letter: &DeadLetter) -> rusqlite::
             event.received_ms,
             event.session_id.as_deref(),
             super::append::text(&event.raw)?,
+            super::sum::of_event(*seq, event.id.as_bytes(), event),
         ])
         .map(drop)
 }
@@ -99,10 +100,10 @@ pub fn forget(connection: &Connection, n: i64) -> rusqlite::Result<bool> {
 
 fn numbered(row: &Row<'_>) -> rusqlite::Result<Numbered> {
     let letter = DeadLetter {
-        sink: Arc::from(row.get_ref(10)?.as_str()?),
-        at_ms: row.get(8)?,
-        reason: row.get(9)?,
+        sink: Arc::from(row.get_ref(11)?.as_str()?),
+        at_ms: row.get(9)?,
+        reason: row.get(10)?,
         event: reader::stored(row, |pbx| Arc::from(pbx))?,
     };
-    Ok(Numbered { n: row.get(11)?, waiting: row.get(12)?, letter })
+    Ok(Numbered { n: row.get(12)?, waiting: row.get(13)?, letter })
 }

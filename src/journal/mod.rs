@@ -22,9 +22,12 @@
 //! | [`replays`] | what somebody asked to send again |
 //! | [`refusals`] | refused logins, counted across restarts |
 //! | [`retention`] | deleting what everybody has |
+//! | [`sum`], `wal` | what tells damage from data |
+//! | [`check`], [`repair`] | what is damaged; saving the rest |
 //! | [`state`] | what the daemon says of itself, for `cdrd status` |
 
 pub mod append;
+pub mod check;
 pub mod cursor;
 pub mod dead_letters;
 pub mod gaps;
@@ -33,11 +36,14 @@ pub mod lock;
 pub mod quarantine;
 pub mod reader;
 pub mod refusals;
+pub mod repair;
 pub mod replays;
 pub mod retention;
 pub mod schema;
 pub mod state;
+pub mod sum;
 pub mod thread;
+mod wal;
 pub mod writer;
 
 use std::path::{Path, PathBuf};
@@ -64,6 +70,14 @@ const CONTROL_QUEUE: usize = 64;
 /// Commits kept in memory for sinks, each of at most what the queue of events holds
 /// (4 MiB); a sink that is further behind reads the file.
 const COMMITS_IN_MEMORY: usize = 4;
+
+/// What to do about a damaged journal.
+const ADVICE: &str = "; `cdrd journal check` tells what is damaged, and `cdrd journal repair`, \
+                      with the daemon stopped, saves what is readable";
+
+fn advice(cause: &rusqlite::Error) -> &'static str {
+    if sum::is_damage(cause) { ADVICE } else { "" }
+}
 
 /// What can go wrong with the journal.
 #[derive(Debug, thiserror::Error)]
@@ -92,12 +106,28 @@ pub enum JournalError {
         cause: std::io::Error,
     },
     /// SQLite refused.
-    #[error("journal {path}: {cause}")]
+    #[error("journal {path}: {cause}{}", advice(cause))]
     Sqlite {
         /// The database.
         path: PathBuf,
         /// SQLite's answer.
         cause: rusqlite::Error,
+    },
+    /// It is not what cdrd wrote.
+    #[error("journal {path} is damaged: {what}{ADVICE}")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// Not even a repair can read it.
+    #[error(
+        "nothing in {path} can be read as a journal, so there is nothing to repair; move it away, and its -wal with it: the daemon then begins a new one"
+    )]
+    Unreadable {
+        /// The database.
+        path: PathBuf,
     },
     /// There is none.
     #[error(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{JournalError, refusals, schema};
+use super::{JournalError, refusals, schema, sum};
 use crate::event::{Event, EventId, Origin, Stored, intern_type};
 
 /// A connection that only reads.
@@ -15,13 +15,15 @@ pub struct Reader {
     connection: Connection,
     /// The last PBX name that was read, so that rows share it.
     pbx: Arc<str>,
+    /// The end of the last hole in the numbers that was looked into.
+    hole: u64,
 }
 
 impl Reader {
     /// Opens the journal at `path`, which must exist.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let connection = schema::open_for_reading(path)?;
-        Ok(Self { path: path.to_owned(), connection, pbx: Arc::from("") })
+        Ok(Self { path: path.to_owned(), connection, pbx: Arc::from(""), hole: 0 })
     }
 
     /// Opens it so that not even SQLite's own helper files appear beside it: for
@@ -34,7 +36,7 @@ impl Reader {
             return Self::open(path);
         }
         let connection = schema::open_immutable(path)?;
-        Ok(Self { path: path.to_owned(), connection, pbx: Arc::from("") })
+        Ok(Self { path: path.to_owned(), connection, pbx: Arc::from(""), hole: 0 })
     }
 
     /// Events after `seq`, in order: at most `max_events`, and no more once
@@ -45,8 +47,31 @@ impl Reader {
         max_events: usize,
         max_bytes: usize,
     ) -> Result<Vec<Stored>, JournalError> {
-        read_after(&self.connection, &mut self.pbx, seq, max_events, max_bytes)
-            .map_err(|cause| JournalError::Sqlite { path: self.path.clone(), cause })
+        let events = read_after(&self.connection, &mut self.pbx, seq, max_events, max_bytes)
+            .map_err(|cause| JournalError::Sqlite { path: self.path.clone(), cause })?;
+        if events.len() < max_events || has_holes(seq, &events) {
+            self.look_into_holes(seq, &events)?;
+        }
+        Ok(events)
+    }
+
+    /// A page of the table can lose rows without SQLite noticing. Retention leaves holes as
+    /// well, if the clock has jumped, but it deletes from the index, too.
+    fn look_into_holes(&mut self, seq: u64, events: &[Stored]) -> Result<(), JournalError> {
+        let last = self.last_seq()?;
+        let end = events.last().map_or(last, |event| event.seq);
+        let hole = has_holes(seq, events) || (events.is_empty() && last > seq);
+        if !hole || self.hole >= end {
+            return Ok(());
+        }
+        let same = "SELECT (SELECT count(*) FROM event NOT INDEXED)
+                    = (SELECT count(*) FROM event INDEXED BY event_id WHERE pbx >= '')";
+        if !self.ask(|db| db.query_row(same, [], |row| row.get(0)))? {
+            let what = format!("events after {seq} are missing from it");
+            return Err(JournalError::Damaged { path: self.path.clone(), what });
+        }
+        self.hole = end;
+        Ok(())
     }
 
     /// The last `seq` given out; 0 in a new journal.
@@ -133,6 +158,10 @@ impl Reading {
     }
 }
 
+fn has_holes(seq: u64, events: &[Stored]) -> bool {
+    events.last().is_some_and(|last| last.seq - seq != events.len() as u64)
+}
+
 fn read_after(
     connection: &Connection,
     pbx: &mut Arc<str>,
@@ -141,7 +170,7 @@ fn read_after(
     max_bytes: usize,
 ) -> rusqlite::Result<Vec<Stored>> {
     let mut statement = connection.prepare_cached(
-        "SELECT seq, id, pbx, type, origin, received_ms, session_id, data
+        "SELECT seq, id, pbx, type, origin, received_ms, session_id, data, sum
          FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = statement.query(params![seq as i64, max_events as i64])?;
@@ -162,7 +191,8 @@ fn read_after(
     Ok(events)
 }
 
-/// The event in the first eight columns of a row, in the order of the table.
+/// The event in the first nine columns of a row, in the order of the table; fails if it
+/// is not what was written.
 pub(crate) fn stored(
     row: &Row<'_>,
     pbx: impl FnOnce(&str) -> Arc<str>,
@@ -176,7 +206,9 @@ pub(crate) fn stored(
         session_id: row.get_ref(6)?.as_str_or_null()?.map(Box::from),
         raw: Bytes::copy_from_slice(row.get_ref(7)?.as_bytes()?),
     };
-    Ok(Stored { seq: row.get::<_, i64>(0)? as u64, event })
+    let seq = row.get::<_, i64>(0)? as u64;
+    sum::check("event", seq, row.get(8)?, sum::of_event(seq, event.id.as_bytes(), &event))?;
+    Ok(Stored { seq, event })
 }
 
 fn seq_before(connection: &Connection, ms: i64) -> rusqlite::Result<u64> {

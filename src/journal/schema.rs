@@ -38,14 +38,16 @@ const MIGRATIONS: [&str; 1] = ["
         origin TEXT NOT NULL,           -- live, webhook, backfill
         received_ms INTEGER NOT NULL,   -- Unix milliseconds
         session_id TEXT,
-        data TEXT NOT NULL              -- the PBX's object, byte for byte
+        data TEXT NOT NULL,             -- the PBX's object, byte for byte
+        sum INTEGER                     -- CRC-32 of the row; NULL: believed without
     );
     CREATE UNIQUE INDEX event_id ON event(pbx, id);
 
     CREATE TABLE cursor(
         sink TEXT PRIMARY KEY,
         seq INTEGER NOT NULL,           -- the last event that the sink confirmed
-        updated_ms INTEGER NOT NULL
+        updated_ms INTEGER NOT NULL,
+        sum INTEGER
     ) WITHOUT ROWID;
 
     CREATE TABLE quarantine(
@@ -72,6 +74,7 @@ const MIGRATIONS: [&str; 1] = ["
         received_ms INTEGER NOT NULL,
         session_id TEXT,
         data TEXT NOT NULL,
+        sum INTEGER,
         retry INTEGER NOT NULL DEFAULT 0, -- 1: somebody asked to send it again
         UNIQUE(sink, seq)
     );
@@ -143,6 +146,7 @@ const MIGRATIONS: [&str; 1] = ["
 /// Opens or creates the database as its one writer, at the newest version.
 pub fn open_for_writing(path: &Path) -> Result<Connection, JournalError> {
     create_private(path)?;
+    super::wal::must_be_whole(path)?;
     let sqlite = |cause| JournalError::Sqlite { path: path.to_owned(), cause };
     let mut connection = Connection::open_with_flags(
         path,
@@ -184,6 +188,10 @@ fn open_existing(
     flags: OpenFlags,
 ) -> Result<Connection, JournalError> {
     must_exist(path)?;
+    // Beside a daemon the log changes while one looks, and that daemon has looked.
+    if !super::lock::is_held(path) {
+        super::wal::must_be_whole(path)?;
+    }
     let sqlite = |cause| JournalError::Sqlite { path: path.to_owned(), cause };
     let connection = Connection::open_with_flags(name, flags).map_err(sqlite)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
@@ -225,7 +233,7 @@ fn must_exist(path: &Path) -> Result<(), JournalError> {
 }
 
 /// SQLite gives its WAL the mode of the database: it must be private from the start.
-fn create_private(path: &Path) -> Result<(), JournalError> {
+pub(super) fn create_private(path: &Path) -> Result<(), JournalError> {
     OpenOptions::new()
         .append(true)
         .create(true)
@@ -254,9 +262,19 @@ fn check_owner(connection: &Connection, path: &Path) -> Result<(), JournalError>
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(sqlite)?;
     if owner != APPLICATION_ID && tables > 0 {
+        if has_our_tables(connection).map_err(sqlite)? {
+            let what = "its mark (application_id) is gone".to_owned();
+            return Err(JournalError::Damaged { path: path.to_owned(), what });
+        }
         return Err(JournalError::Foreign { path: path.to_owned() });
     }
     Ok(())
+}
+
+fn has_our_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) = 3 FROM sqlite_schema
+               WHERE type = 'table' AND name IN ('event', 'cursor', 'dead_letter')";
+    connection.query_row(sql, [], |row| row.get(0))
 }
 
 /// Takes the database from its version to the newest, each step in a transaction.
@@ -268,6 +286,10 @@ fn migrate(connection: &mut Connection, steps: &[&str], path: &Path) -> Result<(
     let done = usize::try_from(found).unwrap_or(0);
     if found > known {
         return Err(JournalError::Newer { path: path.to_owned(), found, known });
+    }
+    if found < 1 && has_our_tables(connection).map_err(sqlite)? {
+        let what = "its format number (user_version) is gone".to_owned();
+        return Err(JournalError::Damaged { path: path.to_owned(), what });
     }
     for (step, version) in steps.iter().zip(1_i64..).skip(done) {
         let transaction =

@@ -21,6 +21,7 @@ mod demo;
 mod faulty_config;
 mod gaps;
 mod help;
+mod journal;
 mod journal_fault;
 mod logs;
 mod run;

@@ -4,11 +4,14 @@
 //! |---|---|
 //! | `harness` | nothing: it runs a PBX and a daemon, and compares what was sent and delivered |
 //! | `faults` | is every event there exactly once after each fault of a PBX? |
+//! | `secrets` | is any secret in what cdrd says or keeps? |
 //! | `sessions` | logins, topics, dialects, TLS, several PBXs |
 //! | `lockout` | are there never more than five refused logins an hour? |
 //! | `backfill` | is what nobody heard fetched back, whatever is odd about REST? |
 //! | `gaps` | is every span in which nobody listened in the journal? |
 //! | `journal` | places, repeats, cursors, lag, retention, full, locked |
+//! | `journal_model` | is the journal what a model says, after random sequences and crashes? |
+//! | `damage` | what becomes of a journal whose bytes have changed? |
 //! | `conformance` | does every sink keep the contract? |
 //! | `http` | which answers confirm, retry, or make a dead letter |
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
@@ -26,6 +29,7 @@
 //! | `commands` | what a user sees: check, tail, demo, completions, exit codes |
 //! | `rest` | is every call found over REST, whatever the PBX ignores? |
 //! | `webhook` | is every post in the journal before its 200, and who is let in? |
+//! | `hostile` | do bad PBXs and receivers harm anybody but themselves? |
 //! | `independent` | the same against a WebSocket server that is not ours |
 
 mod admin;
@@ -35,14 +39,17 @@ mod browser;
 mod commands;
 mod conformance;
 mod crash;
+mod damage;
 mod faults;
 mod files;
 mod formats;
 mod gaps;
 mod harness;
+mod hostile;
 mod http;
 mod independent;
 mod journal;
+mod journal_model;
 mod listener;
 mod lockout;
 mod operations;
@@ -54,6 +61,7 @@ mod reload;
 mod rest;
 mod schema;
 mod second_chances;
+mod secrets;
 mod sessions;
 mod systemd;
 mod webhook;

@@ -785,6 +785,55 @@ async fn dead_letters_retry_help() {
 }
 
 #[tokio::test]
+async fn journal_help() {
+    assert_snapshot!(help(&["journal"]).await, @r#"
+    Look through the journal; save what is readable of a damaged one
+
+    Usage: cdrd journal [OPTIONS] <COMMAND>
+
+    Commands:
+      check   Look through all of it: SQLite's checks, checksums, ids, cursors
+      repair  Save what is readable of a damaged one
+      help    Print this message or the help of the given subcommand(s)
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd journal check      beside a running daemon or not; 74 if something is wrong
+      cdrd journal repair     with the daemon stopped
+
+    repair does nothing to a sound journal. Of a damaged one it saves what is readable into a
+    new one, tells what is lost, and keeps the damaged files beside it. A cursor that is lost
+    makes its sink get everything again; for lost events there is a gap, which the daemon
+    closes over REST.
+    "#);
+}
+
+#[tokio::test]
 async fn quarantine_help() {
     assert_snapshot!(help(&["quarantine"]).await, @r#"
     What could not be decoded: list, show, decode again, drop
