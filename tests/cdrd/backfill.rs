@@ -418,7 +418,7 @@ async fn a_backfill_that_a_stop_interrupts_goes_on_where_it_was() {
     let calls = bench.pbx.remember_calls(3_000, -5, 0);
     // Each answer has few of them, and takes a while: the stop comes in between.
     bench.pbx.set_faults(|all| {
-        (all.rest.page_cap, all.rest.slow) = (Some(100), Duration::from_millis(100));
+        (all.rest.page_cap, all.rest.slow) = (Some(100), Duration::from_millis(400));
     });
     let daemon = start(&bench, QUICK);
     bench.subscribed().await;

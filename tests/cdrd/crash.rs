@@ -62,15 +62,19 @@ async fn whatever_was_committed_is_in_the_file_after_fifty_kills_under_load() {
     let mut random = fastrand::Rng::with_seed(11);
     let mut grew = 0;
     let mut last = 0;
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let daemon = Daemon::start(&bench);
+        if round % 2 == 1 {
+            // However slow the machine is, every second kill meets a daemon at work.
+            until("it commits", async || bench.journalled() > last).await;
+        }
         tokio::time::sleep(Duration::from_millis(random.u64(5..250))).await;
         daemon.kill();
         let now = committed(&bench).len();
         grew += usize::from(now > last);
         last = now;
     }
-    assert!(grew > ROUNDS / 2, "only {grew} of {ROUNDS} rounds committed anything");
+    assert!(grew >= ROUNDS / 2, "only {grew} of {ROUNDS} rounds committed anything");
 
     let expected = committed(&bench);
     let daemon = Daemon::start(&bench);

@@ -33,6 +33,7 @@ async fn cdrd_help() {
       export        Print the journal, or a part of it
       dead-letters  What a sink refused for good: list, show, send again, drop
       quarantine    What could not be decoded: list, show, decode again, drop
+      journal       Look through the journal; save what is readable of a damaged one
       simulate      Run a simulated PBX to try cdrd, or another client, against
       demo          See calls arrive: simulated PBX, daemon and tail in one, nothing left behind
       completions   Print a completion script for a shell
