@@ -15,3 +15,13 @@ fmt:
 # The tests alone; the first time, run `just check`, which installs what they need
 test *ARGS:
     cargo test --locked {{ARGS}}
+
+# Changed samples for everything that reads what strangers wrote, ten minutes each
+fuzz SECONDS="600":
+    CDRD_FUZZ_SECONDS={{SECONDS}} cargo test --locked --release --test cdrd fuzz:: -- --nocapture --test-threads 3
+
+# The tests of docs/reliability.md, as long as they were run for that page
+prove:
+    CDRD_MODEL_CASES=2000 cargo test --locked --test cdrd journal_model:: -- --nocapture
+    CDRD_DAMAGES=2500 CDRD_SEED=11 cargo test --locked --test cdrd damage:: -- --nocapture
+    CDRD_HOSTILE_TYPES=1000000 CDRD_HOSTILE_MIB=1024 cargo test --locked --test cdrd hostile:: -- --nocapture --test-threads 3

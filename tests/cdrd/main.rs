@@ -8,6 +8,7 @@
 //! | `sessions` | logins, topics, dialects, TLS, several PBXs |
 //! | `lockout` | are there never more than five refused logins an hour? |
 //! | `backfill` | is what nobody heard fetched back, whatever is odd about REST? |
+//! | `fuzz` | does whatever reads strangers' words read anything without harm? |
 //! | `gaps` | is every span in which nobody listened in the journal? |
 //! | `journal` | places, repeats, cursors, lag, retention, full, locked |
 //! | `journal_model` | is the journal what a model says, after random sequences and crashes? |
@@ -43,6 +44,7 @@ mod damage;
 mod faults;
 mod files;
 mod formats;
+mod fuzz;
 mod gaps;
 mod harness;
 mod hostile;
