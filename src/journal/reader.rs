@@ -47,18 +47,22 @@ impl Reader {
         max_events: usize,
         max_bytes: usize,
     ) -> Result<Vec<Stored>, JournalError> {
+        // Before the events: what is committed in between is no hole.
+        let last = self.last_seq()?;
         let events = read_after(&self.connection, &mut self.pbx, seq, max_events, max_bytes)
             .map_err(|cause| JournalError::Sqlite { path: self.path.clone(), cause })?;
-        if events.len() < max_events || has_holes(seq, &events) {
-            self.look_into_holes(seq, &events)?;
-        }
+        self.look_into_holes(seq, &events, last)?;
         Ok(events)
     }
 
     /// A page of the table can lose rows without SQLite noticing. Retention leaves holes as
     /// well, if the clock has jumped, but it deletes from the index, too.
-    fn look_into_holes(&mut self, seq: u64, events: &[Stored]) -> Result<(), JournalError> {
-        let last = self.last_seq()?;
+    fn look_into_holes(
+        &mut self,
+        seq: u64,
+        events: &[Stored],
+        last: u64,
+    ) -> Result<(), JournalError> {
         let end = events.last().map_or(last, |event| event.seq);
         let hole = has_holes(seq, events) || (events.is_empty() && last > seq);
         if !hole || self.hole >= end {
