@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use super::events::Event;
 use super::faults::{self, Faults, OVERSIZE};
+use super::flood::Flood;
 use super::frame::{FrameReader, FrameWriter, Incoming, ReadError};
 use super::hub::{Hub, Job, Line, Order};
 use super::ledger::{Ending, Pushed};
@@ -46,6 +47,8 @@ pub struct Connection {
     pushed: u64,
     /// Events among them, which the counting faults count.
     events: u64,
+    /// The load that it still gets.
+    flood: Option<Flood>,
     /// What a fault wants done once the buffer is out.
     fate: Option<Order>,
 }
@@ -80,6 +83,7 @@ impl Connection {
             flushes: Vec::new(),
             pushed: 0,
             events: 0,
+            flood: None,
             fate: None,
         }
     }
@@ -102,6 +106,7 @@ impl Connection {
                     Err(error) => Leave::Vanished(error.to_string()),
                 };
             }
+            let flood_due = self.flood.as_ref().map(Flood::due);
             let (room, pending) = (self.writer.backlog() < HIGH_WATER, self.writer.pending());
             tokio::select! {
                 biased;
@@ -119,6 +124,7 @@ impl Connection {
                     Ok(()) => self.tell_flushed(),
                     Err(error) => return Leave::Vanished(error.to_string()),
                 },
+                () = sleep_until(flood_due.unwrap_or_else(Instant::now)), if room && flood_due.is_some() => self.pour(),
                 _ = pings.tick() => self.ping(),
             }
         }
@@ -156,7 +162,27 @@ impl Connection {
         }
     }
 
-    fn subscribe(&self, granted: Vec<Wish>, withdrawn: &[Wish]) {
+    /// Fills the buffer with what is due of the load.
+    fn pour(&mut self) {
+        let Some(flood) = &mut self.flood else { return };
+        let (now, before) = (Instant::now(), self.pushed);
+        while !flood.is_over() && flood.due() <= now && self.writer.backlog() < HIGH_WATER {
+            self.writer.text(flood.next());
+            self.pushed += 1;
+        }
+        let over = flood.is_over();
+        self.hub.ledger().count(self.number, self.pushed - before);
+        if over {
+            self.flood = None;
+            self.ping();
+            self.hub.finish_calls();
+        }
+    }
+
+    fn subscribe(&mut self, granted: Vec<Wish>, withdrawn: &[Wish]) {
+        if self.pushed == 0 && !granted.is_empty() {
+            self.flood = self.hub.flood();
+        }
         let topics = match self.hub.lines().get_mut(&self.number) {
             Some(line) => {
                 granted.into_iter().for_each(|wish| line.subscriptions.add(wish));

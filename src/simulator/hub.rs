@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use super::call::Moment;
 use super::events::{self, Event, Family};
 use super::exchange::{Due, Exchange};
 use super::faults::Faults;
+use super::flood::{Flood, Records};
 use super::ledger::{Ending, Ledger};
 use super::notice::{Narrator, Notice};
 use super::options::Options;
@@ -84,6 +85,7 @@ pub struct Hub {
     rest: Mutex<rest::State>,
     rest_cuts: watch::Sender<()>,
     narrator: Option<Narrator>,
+    records: OnceLock<Arc<Records>>,
 }
 
 impl Hub {
@@ -109,6 +111,7 @@ impl Hub {
             rest: Mutex::default(),
             rest_cuts: watch::Sender::new(()),
             narrator,
+            records: OnceLock::new(),
         }
     }
 
@@ -135,6 +138,13 @@ impl Hub {
     /// How events are spelled.
     pub fn spelling(&self) -> Spelling {
         Spelling { release: self.options.spelling() }
+    }
+
+    /// The load for one connection, if there is to be any.
+    pub fn flood(&self) -> Option<Flood> {
+        let load = self.options.flood?;
+        let compose = || Arc::new(Records::compose(self.spelling(), self.options.seed));
+        Some(Flood::new(Arc::clone(self.records.get_or_init(compose)), load))
     }
 
     /// The calls that have ended.

@@ -170,6 +170,13 @@ impl Ledger {
         }
     }
 
+    /// Counts frames that nobody keeps.
+    pub fn count(&mut self, connection: u64, frames: u64) {
+        if let Some(record) = self.connections.get_mut(&connection) {
+            record.pushed += frames;
+        }
+    }
+
     /// Notes that the client has read the connection's first `count` frames.
     pub fn confirm(&mut self, connection: u64, count: u64) {
         if let Some(record) = self.connections.get_mut(&connection) {

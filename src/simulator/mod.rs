@@ -12,7 +12,7 @@
 //! | [`webhook`] | the PBX's own push, beside WSI |
 //! | `auth`, `topics` | who may do what |
 //! | [`office`] → [`flows`] → [`call`] → [`exchange`] → [`events`], [`presence`] → [`spelling`] | a call's way out |
-//! | [`pace`] | when calls come by themselves |
+//! | [`pace`], [`flood`] | when calls come by themselves; records for load tests |
 //! | `hub`, [`ledger`], [`archive`] | shared state; what was pushed and read; the calls that have ended |
 //! | `frame`, `wire`, `tls`, `patience`, `object` | bytes, and waiting for them |
 
@@ -35,6 +35,7 @@ pub mod controls;
 pub mod events;
 pub mod exchange;
 pub mod faults;
+pub mod flood;
 pub mod flows;
 pub mod handle;
 pub mod ledger;
@@ -55,6 +56,7 @@ mod tests;
 pub use archive::EndedCall;
 pub use controls::DownDoor;
 pub use faults::Faults;
+pub use flood::Load;
 pub use handle::{Simulator, StartError, Unsettled};
 pub use ledger::{ConnectionRecord, Ending, Login, LoginResult, Pushed, Subscribe, Tally};
 pub use notice::{Narrator, Notice};

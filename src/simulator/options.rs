@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::flood::Load;
 use super::faults::Faults;
 use super::pace::Rate;
 use super::webhook::WebhookOptions;
@@ -203,6 +204,8 @@ pub struct Options {
     pub unattended: bool,
     /// Stop making calls after so many (of those that `rate` makes).
     pub calls: Option<u64>,
+    /// Push so many ready-made records to each connection, for load tests.
+    pub flood: Option<Load>,
     /// Send `status` as a string, which the protocol page allows for.
     pub status_as_string: bool,
     /// Topic names outside the documented table that are accepted.
@@ -242,6 +245,7 @@ impl Default for Options {
             speed: None,
             unattended: false,
             calls: None,
+            flood: None,
             token_life: Duration::from_secs(1800),
             webhook: None,
             status_as_string: false,

@@ -18,7 +18,7 @@ use self::outage::History;
 use self::rest::RestArgs;
 use self::webhook::WebhookArgs;
 use crate::simulator::{
-    Account, DOMAIN, Dialect, Notice, Options, PASSWORD, Rate, Release, Simulator, TENANT_ID,
+    Account, DOMAIN, Dialect, Load, Notice, Options, PASSWORD, Rate, Release, Simulator, TENANT_ID,
     TENANT_NAME,
 };
 
@@ -32,6 +32,7 @@ const EXAMPLES: &str = "\
 Examples:
   cdrd simulate                                 one call a second, for ever
   cdrd simulate --rate max --calls 100000       a load test
+  cdrd simulate --flood 300000                  records alone, faster than anybody reads
   cdrd simulate --tls --rate 30/m               with a self-signed certificate
   cdrd simulate --dialect 12                    an old PBX
   cdrd simulate --close-after 20:1012           a PBX that restarts every 20 events
@@ -54,16 +55,20 @@ pub struct Args {
     #[arg(long, default_value = "1/s")]
     pub rate: Rate,
     /// Stop making calls after N; the simulator goes on answering
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", group = "amount")]
     pub calls: Option<u64>,
+    /// Push N ready-made call_cdr of about 2 kB to each connection, as fast as it reads
+    /// or RATE a second, and no calls; REST does not know them
+    #[arg(long, value_name = "N[:RATE]", group = "amount")]
+    pub flood: Option<Load>,
     /// Begin at once, and go on without a subscription at every rate
     #[arg(long)]
     pub unattended: bool,
     /// So many calls of the last hour, or of so many seconds, are on record in REST
     #[arg(long, value_name = "CALLS[:SECONDS]", value_parser = outage::history)]
     history: Option<History>,
-    /// With --calls: end once all have been made and read
-    #[arg(long, requires = "calls")]
+    /// With --calls or --flood: end once all have been made and read
+    #[arg(long, requires = "amount")]
     pub exit: bool,
     /// Office seconds in one real second; the default suits the rate, 1 is real time
     #[arg(long, value_name = "FACTOR", value_parser = factor)]
@@ -146,9 +151,10 @@ impl Args {
             tls: self.tls,
             seed: self.seed,
             start_time: self.start_time,
-            rate: self.rate,
+            rate: if self.flood.is_some() { Rate::Manual } else { self.rate },
             speed: self.speed,
             calls: self.calls,
+            flood: self.flood,
             record: false,
             unattended: self.unattended || self.webhook.webhook.is_some(),
             token_life: self.token_life,
