@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use rusqlite::{Connection, params};
 
 use crate::event::call;
-use crate::event::{Event, EventId};
+use crate::event::{Event, EventId, Origin, Stored};
+use crate::journal::blocks::{self, Finder};
 
 /// A call without session: its SIP Call-ID, and when it started in Unix seconds.
 pub type Unnamed = (String, i64);
@@ -22,14 +23,18 @@ pub fn has_session(
     call_id: Option<&str>,
 ) -> rusqlite::Result<bool> {
     let (first, last) = ids_around(event.id);
-    let mut rows = db.prepare_cached(
-        "SELECT origin, data FROM event WHERE pbx = ?1 AND id BETWEEN ?2 AND ?3
-             AND type = 'call_cdr' AND session_id = ?4",
-    )?;
-    let mut rows = rows.query(params![&*event.pbx, first, last, event.session_id.as_deref()])?;
-    while let Some(row) = rows.next()? {
-        let backfilled = row.get_ref(0)?.as_str()? == "backfill";
-        let told = call::parse(row.get_ref(1)?.as_bytes()?).ok();
+    let mut seqs =
+        db.prepare_cached("SELECT seq FROM id WHERE pbx = ?1 AND id BETWEEN ?2 AND ?3")?;
+    let mut seqs = seqs.query(params![&*event.pbx, first, last])?;
+    let mut finder = Finder::default();
+    while let Some(row) = seqs.next()? {
+        let Some(stored) = finder.get(db, row.get::<_, i64>(0)? as u64)? else { continue };
+        let there = &stored.event;
+        if there.event_type != "call_cdr" || there.session_id != event.session_id {
+            continue;
+        }
+        let backfilled = there.origin == Origin::Backfill;
+        let told = call::parse(&there.raw).ok();
         let known = told.as_ref().and_then(|told| told.call_id.as_deref());
         if !backfilled || known.is_none() || call_id.is_none() || known == call_id {
             return Ok(true);
@@ -48,18 +53,20 @@ fn ids_around(id: EventId) -> ([u8; 16], [u8; 16]) {
 
 /// The CDRs of a PBX after `seq`, by Call-ID and start.
 pub fn unnamed_after(db: &Connection, pbx: &str, seq: u64) -> rusqlite::Result<HashSet<Unnamed>> {
-    let mut statement = db.prepare_cached(
-        "SELECT data FROM event WHERE seq > ?1 AND pbx = ?2 AND type = 'call_cdr'",
-    )?;
-    let mut rows = statement.query(params![seq as i64, pbx])?;
     let mut known = HashSet::new();
-    while let Some(row) = rows.next()? {
-        let told = call::parse(row.get_ref(0)?.as_bytes()?).ok();
-        known.extend(told.and_then(|told| {
-            Some((told.call_id.as_deref()?.to_owned(), told.started_at?.as_second()))
-        }));
-    }
+    blocks::each(db, seq, u64::MAX, |stored| {
+        if is_cdr_of(stored, pbx) {
+            let told = call::parse(&stored.event.raw).ok();
+            known.extend(told.and_then(|told| {
+                Some((told.call_id.as_deref()?.to_owned(), told.started_at?.as_second()))
+            }));
+        }
+    })?;
     Ok(known)
+}
+
+fn is_cdr_of(stored: &Stored, pbx: &str) -> bool {
+    *stored.event.pbx == *pbx && stored.event.event_type == "call_cdr"
 }
 
 /// Whether a call is among them; either side may have rounded its start.
@@ -70,10 +77,9 @@ pub fn has_unnamed(known: &HashSet<Unnamed>, call_id: &str, started_ms: i64) -> 
 
 /// How many CDRs came live in a span of the journal.
 pub fn heard_live(db: &Connection, pbx: &str, after: u64, up_to: u64) -> rusqlite::Result<u64> {
-    db.prepare_cached(
-        "SELECT count(*) FROM event WHERE seq > ?1 AND seq <= ?2 AND pbx = ?3
-         AND type = 'call_cdr' AND origin = 'live'",
-    )?
-    .query_row(params![after as i64, up_to as i64, pbx], |row| row.get::<_, i64>(0))
-    .map(|n| n as u64)
+    let mut heard = 0;
+    blocks::each(db, after, up_to, |stored| {
+        heard += u64::from(is_cdr_of(stored, pbx) && stored.event.origin == Origin::Live);
+    })?;
+    Ok(heard)
 }

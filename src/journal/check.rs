@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row};
 
+use super::blocks::{self, COLUMNS};
 use super::{JournalError, append, dead_letters, gaps, quarantine, reader, schema, sum};
 use crate::event::decode::{Frame, decode};
 use crate::event::{Origin, Stored};
@@ -87,14 +88,45 @@ fn integrity(db: &Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 fn events(db: &Connection, next: u64, report: &mut Report) -> rusqlite::Result<()> {
-    let sql = "SELECT seq, id, pbx, type, origin, received_ms, session_id, data, sum
-               FROM event ORDER BY seq";
-    let mut statement = db.prepare(sql)?;
+    let mut statement = db.prepare(&format!("SELECT {COLUMNS} FROM block ORDER BY last_seq"))?;
     let mut rows = statement.query([])?;
+    let mut at = append::first_seq(db)?;
     while let Some(row) = rows.next()? {
+        let span = blocks::span(row)?;
+        if span.first_seq != at {
+            report.fault(format!("events {at} to {}: they are missing", span.first_seq - 1));
+        }
+        at = span.last_seq + 1;
+        match blocks::unpacked(row) {
+            Ok((_, events)) => sound_events(db, &events, next, report)?,
+            Err(fault) => {
+                report.fault(format!("events {} to {}: {fault}", span.first_seq, span.last_seq));
+            }
+        }
+    }
+    if at != next {
+        report.fault(format!("events {at} to {}: they are missing", next - 1));
+    }
+    let ids: i64 = db.query_row("SELECT count(*) FROM id", [], |row| row.get(0))?;
+    if report.is_sound() && ids as u64 != report.events {
+        report.fault(format!("there are {} events and {ids} ids", report.events));
+    }
+    Ok(())
+}
+
+fn sound_events(
+    db: &Connection,
+    events: &[Stored],
+    next: u64,
+    report: &mut Report,
+) -> rusqlite::Result<()> {
+    for stored in events {
         report.events += 1;
-        if let Err(fault) = sound_event(row, next) {
-            report.fault(format!("event {}: {fault}", row.get::<_, i64>(0)?));
+        if let Err(fault) = sound(stored, next) {
+            report.fault(format!("event {}: {fault}", stored.seq));
+        }
+        if blocks::seq_of(db, &stored.event.pbx, stored.event.id)? != Some(stored.seq) {
+            report.fault(format!("event {}: its id is not in the table of ids", stored.seq));
         }
     }
     Ok(())
@@ -136,9 +168,14 @@ pub(super) fn sound_cursor(row: &Row<'_>, sink: &str, next: u64) -> Result<u64, 
     }
 }
 
-/// The event in the first nine columns of a row, if it is what cdrd would have written.
+/// The event of a dead letter, if it is what cdrd would have written.
 pub(super) fn sound_event(row: &Row<'_>, next: u64) -> Result<Stored, String> {
-    let stored = reader::stored(row, |pbx| std::sync::Arc::from(pbx)).map_err(|e| e.to_string())?;
+    let stored = reader::stored(row).map_err(|e| e.to_string())?;
+    sound(&stored, next).map(|()| stored)
+}
+
+/// Whether an event is what cdrd would have written.
+pub(super) fn sound(stored: &Stored, next: u64) -> Result<(), String> {
     if stored.seq >= next {
         return Err(format!("the next event is {next}"));
     }
@@ -156,5 +193,5 @@ pub(super) fn sound_event(row: &Row<'_>, next: u64) -> Result<Stored, String> {
     if !by_start && !(0..ORDINALS).any(|ordinal| again.id.with_ordinal(ordinal) == event.id) {
         return Err("its id is not that of its data".to_owned());
     }
-    Ok(stored)
+    Ok(())
 }

@@ -103,7 +103,7 @@ fn numbered(row: &Row<'_>) -> rusqlite::Result<Numbered> {
         sink: Arc::from(row.get_ref(11)?.as_str()?),
         at_ms: row.get(9)?,
         reason: row.get(10)?,
-        event: reader::stored(row, |pbx| Arc::from(pbx))?,
+        event: reader::stored(row)?,
     };
     Ok(Numbered { n: row.get(12)?, waiting: row.get(13)?, letter })
 }

@@ -58,9 +58,10 @@ pub fn acquire(journal: &Path) -> Result<Lock, JournalError> {
 }
 
 /// Somebody who only looks whether a daemon runs ([`is_held`]) has the lock for a
-/// moment; a daemon has it for good.
+/// moment, and so has a program that this process started while it had the lock, until it
+/// has become that program; a daemon has it for good.
 fn patiently(file: &File) -> Result<(), TryLockError> {
-    for _ in 0..10 {
+    for _ in 0..50 {
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
             other => return other,

@@ -9,11 +9,13 @@
 //! | file | holds |
 //! |---|---|
 //! | [`schema`] | tables, versions, migration, opening with the right pragmas |
+//! | `legacy` | events of format 1, brought into blocks |
 //! | [`intake`] | the way in, for sessions |
 //! | [`lock`] | one daemon per journal |
 //! | [`writer`] | the one who writes: group commit, full disk, poison |
-//! | [`thread`] | the thread that it runs on |
+//! | [`thread`], `checkpoint` | the thread that it runs on; carrying the log over, beside it |
 //! | [`append`] | placing events: `seq`, duplicates, ordinals |
+//! | [`block`], [`blocks`] | the events of a commit, packed; their table |
 //! | [`reader`] | reading events back |
 //! | [`cursor`] | how far each sink has come |
 //! | [`quarantine`] | what could not be decoded |
@@ -27,11 +29,15 @@
 //! | [`state`] | what the daemon says of itself, for `cdrd status` |
 
 pub mod append;
+pub mod block;
+pub mod blocks;
 pub mod check;
+mod checkpoint;
 pub mod cursor;
 pub mod dead_letters;
 pub mod gaps;
 pub mod intake;
+mod legacy;
 pub mod lock;
 pub mod quarantine;
 pub mod reader;
@@ -238,6 +244,9 @@ impl Journal {
         let lock = lock::acquire(&settings.path)?;
         let connection = schema::open_for_writing(&settings.path)?;
         let sqlite = |cause| JournalError::Sqlite { path: settings.path.clone(), cause };
+        if let Some(what) = blocks::misfit(&connection).map_err(sqlite)? {
+            return Err(JournalError::Damaged { path: settings.path.clone(), what });
+        }
         let cursors = Arc::new(Cursors::load(&connection, sinks).map_err(sqlite)?);
         let (events, events_rx) = mpsc::channel(EVENT_QUEUE);
         let (control, control_rx) = mpsc::channel(CONTROL_QUEUE);
@@ -251,8 +260,7 @@ impl Journal {
             commits.clone(),
             asked.clone(),
             Arc::clone(&metrics),
-        )
-        .map_err(sqlite)?;
+        )?;
         let thread = WriterThread::spawn(writer, events_rx, control_rx, lock)?;
         let path = Arc::from(settings.path.as_path());
         let intake = Intake { events, control, metrics: Arc::clone(&metrics) };

@@ -1,11 +1,13 @@
 //! Reading events back: for sinks that lag, and for commands beside the daemon.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::blocks::{self, COLUMNS};
 use super::{JournalError, refusals, schema, sum};
 use crate::event::{Event, EventId, Origin, Stored, intern_type};
 
@@ -13,17 +15,14 @@ use crate::event::{Event, EventId, Origin, Stored, intern_type};
 pub struct Reader {
     path: PathBuf,
     connection: Connection,
-    /// The last PBX name that was read, so that rows share it.
-    pbx: Arc<str>,
-    /// The end of the last hole in the numbers that was looked into.
-    hole: u64,
+    /// Events of a block of which the front was given out already.
+    ahead: VecDeque<Stored>,
 }
 
 impl Reader {
     /// Opens the journal at `path`, which must exist.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let connection = schema::open_for_reading(path)?;
-        Ok(Self { path: path.to_owned(), connection, pbx: Arc::from(""), hole: 0 })
+        Ok(Self::on(path, schema::open_for_reading(path)?))
     }
 
     /// Opens it so that not even SQLite's own helper files appear beside it: for
@@ -35,8 +34,11 @@ impl Reader {
         if super::lock::is_held(path) || !settled {
             return Self::open(path);
         }
-        let connection = schema::open_immutable(path)?;
-        Ok(Self { path: path.to_owned(), connection, pbx: Arc::from(""), hole: 0 })
+        Ok(Self::on(path, schema::open_immutable(path)?))
+    }
+
+    fn on(path: &Path, connection: Connection) -> Self {
+        Self { path: path.to_owned(), connection, ahead: VecDeque::new() }
     }
 
     /// Events after `seq`, in order: at most `max_events`, and no more once
@@ -47,35 +49,20 @@ impl Reader {
         max_events: usize,
         max_bytes: usize,
     ) -> Result<Vec<Stored>, JournalError> {
-        // Before the events: what is committed in between is no hole.
-        let last = self.last_seq()?;
-        let events = read_after(&self.connection, &mut self.pbx, seq, max_events, max_bytes)
-            .map_err(|cause| JournalError::Sqlite { path: self.path.clone(), cause })?;
-        self.look_into_holes(seq, &events, last)?;
-        Ok(events)
-    }
-
-    /// A page of the table can lose rows without SQLite noticing. Retention leaves holes as
-    /// well, if the clock has jumped, but it deletes from the index, too.
-    fn look_into_holes(
-        &mut self,
-        seq: u64,
-        events: &[Stored],
-        last: u64,
-    ) -> Result<(), JournalError> {
-        let end = events.last().map_or(last, |event| event.seq);
-        let hole = has_holes(seq, events) || (events.is_empty() && last > seq);
-        if !hole || self.hole >= end {
-            return Ok(());
+        let mut wanted = Wanted { events: Vec::new(), max_events, bytes: 0, max_bytes };
+        if self.ahead.front().is_some_and(|front| front.seq == seq + 1) {
+            wanted.take(&mut self.ahead);
+            return Ok(wanted.events);
         }
-        let same = "SELECT (SELECT count(*) FROM event NOT INDEXED)
-                    = (SELECT count(*) FROM event INDEXED BY event_id WHERE pbx >= '')";
-        if !self.ask(|db| db.query_row(same, [], |row| row.get(0)))? {
-            let what = format!("events after {seq} are missing from it");
-            return Err(JournalError::Damaged { path: self.path.clone(), what });
+        self.ahead.clear();
+        match read_after(&self.connection, seq, &mut wanted, &mut self.ahead) {
+            Ok(None) => Ok(wanted.events),
+            Ok(Some(missing)) => {
+                let what = format!("events after {missing} are missing from it");
+                Err(JournalError::Damaged { path: self.path.clone(), what })
+            }
+            Err(cause) => Err(JournalError::Sqlite { path: self.path.clone(), cause }),
         }
-        self.hole = end;
-        Ok(())
     }
 
     /// The last `seq` given out; 0 in a new journal.
@@ -85,26 +72,15 @@ impl Reader {
 
     /// The `seq` of the oldest event; the next one's if there is none.
     pub fn first_seq(&self) -> Result<u64, JournalError> {
-        self.ask(|db| {
-            let oldest = "SELECT min(seq) FROM event";
-            let first: Option<i64> = db.query_row(oldest, [], |row| row.get(0))?;
-            first.map_or_else(|| super::append::next_seq(db), |seq| Ok(seq as u64))
-        })
+        self.ask(super::append::first_seq)
     }
 
     /// Since when the journal has everything that it ever had: when its oldest event came,
     /// in Unix milliseconds, if older ones were deleted. `None` if none was.
     pub fn reach_ms(&self) -> Result<Option<i64>, JournalError> {
-        self.ask(|db| {
-            let oldest = "SELECT seq, received_ms FROM event ORDER BY seq LIMIT 1";
-            let oldest: Option<(i64, i64)> =
-                db.query_row(oldest, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-            Ok(match oldest {
-                Some((1, _)) => None,
-                Some((_, received_ms)) => Some(received_ms),
-                None if super::append::next_seq(db)? == 1 => None,
-                None => Some(i64::MAX),
-            })
+        self.ask(|db| match super::append::first_seq(db)? {
+            1 => Ok(None),
+            _ => Ok(Some(blocks::first(db)?.map_or(i64::MAX, |oldest| oldest.first_ms))),
         })
     }
 
@@ -162,48 +138,66 @@ impl Reading {
     }
 }
 
-fn has_holes(seq: u64, events: &[Stored]) -> bool {
-    events.last().is_some_and(|last| last.seq - seq != events.len() as u64)
+/// What a reader asks for, and what it has of it.
+struct Wanted {
+    events: Vec<Stored>,
+    max_events: usize,
+    bytes: usize,
+    max_bytes: usize,
 }
 
-fn read_after(
-    connection: &Connection,
-    pbx: &mut Arc<str>,
-    seq: u64,
-    max_events: usize,
-    max_bytes: usize,
-) -> rusqlite::Result<Vec<Stored>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT seq, id, pbx, type, origin, received_ms, session_id, data, sum
-         FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-    )?;
-    let mut rows = statement.query(params![seq as i64, max_events as i64])?;
-    let (mut events, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        let event = stored(row, |name| {
-            if **pbx != *name {
-                *pbx = Arc::from(name);
-            }
-            Arc::clone(pbx)
-        })?;
-        bytes += event.event.raw.len();
-        events.push(event);
-        if bytes >= max_bytes {
-            break;
+impl Wanted {
+    fn is_full(&self) -> bool {
+        self.events.len() >= self.max_events || self.bytes >= self.max_bytes
+    }
+
+    /// Takes from the front as many as are wanted.
+    fn take(&mut self, from: &mut VecDeque<Stored>) {
+        while !self.is_full()
+            && let Some(stored) = from.pop_front()
+        {
+            self.bytes += stored.event.raw.len();
+            self.events.push(stored);
         }
     }
-    Ok(events)
 }
 
-/// The event in the first nine columns of a row, in the order of the table; fails if it
-/// is not what was written.
-pub(crate) fn stored(
-    row: &Row<'_>,
-    pbx: impl FnOnce(&str) -> Arc<str>,
-) -> rusqlite::Result<Stored> {
+/// Reads what is wanted after `seq`, and perhaps more of the last block than that. Tells
+/// after which event some are missing that should be there.
+fn read_after(
+    connection: &Connection,
+    seq: u64,
+    wanted: &mut Wanted,
+    ahead: &mut VecDeque<Stored>,
+) -> rusqlite::Result<Option<u64>> {
+    // One view of the ends and of what is between them.
+    let view = connection.unchecked_transaction()?;
+    let last = super::append::next_seq(&view)? - 1;
+    let mut at = seq.max(super::append::first_seq(&view)? - 1);
+    let sql = format!("SELECT {COLUMNS} FROM block WHERE last_seq > ?1 ORDER BY last_seq");
+    let mut statement = view.prepare_cached(&sql)?;
+    let mut rows = statement.query([i64::try_from(at).unwrap_or(i64::MAX)])?;
+    let mut is_first = true;
+    while at < last && !wanted.is_full() {
+        let Some(row) = rows.next()? else { return Ok(Some(at)) };
+        let (span, events) = blocks::unpacked(row)?;
+        let follows = span.first_seq == at + 1 || (is_first && span.first_seq <= at);
+        if !follows || span.last_seq > last {
+            return Ok(Some(at));
+        }
+        ahead.extend(events.into_iter().filter(|stored| stored.seq > at));
+        wanted.take(ahead);
+        (at, is_first) = (span.last_seq, false);
+    }
+    Ok(None)
+}
+
+/// The event in the first nine columns of a row of the dead letters; fails if it is not
+/// what was written.
+pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let event = Event {
         id: EventId::from_bytes(row.get(1)?),
-        pbx: pbx(row.get_ref(2)?.as_str()?),
+        pbx: Arc::from(row.get_ref(2)?.as_str()?),
         event_type: intern_type(row.get_ref(3)?.as_str()?),
         origin: Origin::from_word(row.get_ref(4)?.as_str()?).unwrap_or(Origin::Live),
         received_ms: row.get(5)?,
@@ -216,19 +210,28 @@ pub(crate) fn stored(
 }
 
 fn seq_before(connection: &Connection, ms: i64) -> rusqlite::Result<u64> {
-    let bounds = "SELECT ifnull(min(seq), 1), ifnull(max(seq), 0) FROM event";
-    let (mut low, mut high): (i64, i64) =
-        connection.query_row(bounds, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let mut at = connection
-        .prepare("SELECT seq, received_ms FROM event WHERE seq >= ?1 ORDER BY seq LIMIT 1")?;
+    let (first, last) = match (blocks::first(connection)?, blocks::last(connection)?) {
+        (Some(first), Some(last)) => (first, last),
+        _ => return Ok(super::append::next_seq(connection)? - 1),
+    };
+    let (mut low, mut high) = (first.first_seq, last.last_seq);
+    let mut at = connection.prepare(
+        "SELECT last_seq, latest_ms FROM block WHERE last_seq >= ?1 ORDER BY last_seq LIMIT 1",
+    )?;
+    // The first block with an event that late, by halves.
     while low <= high {
         let middle = low + (high - low) / 2;
         let found: Option<(i64, i64)> =
-            at.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            at.query_row([middle as i64], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         match found {
-            Some((seq, received)) if received < ms => low = seq + 1,
+            Some((seq, latest)) if latest < ms => low = seq as u64 + 1,
             _ => high = middle - 1,
         }
     }
-    Ok((low - 1) as u64)
+    let mut before = low - 1;
+    if let Some((_, events)) = blocks::after(connection, before)? {
+        let early = events.iter().take_while(|stored| stored.event.received_ms < ms);
+        before = early.last().map_or(before, |stored| stored.seq);
+    }
+    Ok(before)
 }

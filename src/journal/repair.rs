@@ -17,10 +17,12 @@ use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter, types::Valu
 use super::lock::path_beside;
 use super::quarantine::{self, Quarantined};
 use super::wal::Wal;
+use super::block::{self, MOST_EVENTS, Packer};
+use super::blocks::{self, COLUMNS};
 use super::{JournalError, append, check, cursor, lock, schema};
 use crate::event::{Origin, Stored};
 
-/// A row of `event` needs at least so many bytes: it bounds how many there can be.
+/// A row of `block` needs at least so many bytes: it bounds how many events there can be.
 const SMALLEST_ROW: u64 = 32;
 /// More holes than this become one gap.
 const GAPS: usize = 100;
@@ -151,6 +153,11 @@ struct Salvage<'a> {
     known: &'a Known,
     out: Repaired,
     kept: Vec<Kept>,
+    packer: Packer,
+    /// Saved, and not in a block yet.
+    saved: Vec<Stored>,
+    /// The number at which the next block is to begin, once there is one.
+    next_block: Option<u64>,
 }
 
 impl<'a> Salvage<'a> {
@@ -161,14 +168,25 @@ impl<'a> Salvage<'a> {
         path: &Path,
     ) -> Result<Repaired, JournalError> {
         let sqlite = |cause| JournalError::Sqlite { path: path.to_owned(), cause };
-        let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('event', 'cursor', 'meta')";
+        let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('block', 'cursor', 'meta')";
         let found: rusqlite::Result<i64> = old.query_row(tables, [], |row| row.get(0));
         if found != Ok(3) {
             return Err(JournalError::Unreadable { path: path.to_owned() });
         }
         let transaction = new.transaction().map_err(sqlite)?;
         let out = Repaired::default();
-        let mut salvage = Salvage { old, new: &transaction, known, out, kept: Vec::new() };
+        let packer = Packer::new()
+            .map_err(|e| sqlite(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
+        let mut salvage = Salvage {
+            old,
+            new: &transaction,
+            known,
+            out,
+            kept: Vec::new(),
+            packer,
+            saved: Vec::new(),
+            next_block: None,
+        };
         salvage.everything().map_err(sqlite)?;
         let out = salvage.out;
         transaction.commit().map_err(sqlite)?;
@@ -190,6 +208,7 @@ impl<'a> Salvage<'a> {
         self.drop_unsound_letters()?;
         self.events()?;
         let next = self.next_seq()?;
+        self.ends(next)?;
         self.cursors(next)?;
         self.out.lost = holes(&self.kept, next);
         self.open_gaps()
@@ -262,38 +281,34 @@ impl<'a> Salvage<'a> {
                 ranges.extend([(middle + 1, to), (at, middle)]);
             }
         }
-        self.kept.sort_unstable();
-        Ok(())
+        self.put_saved()
     }
 
-    /// The numbers between which there may be events.
+    /// The numbers between which a block may end.
     fn bounds(&self) -> Option<(u64, u64)> {
         let ask = |sql: &str| {
             let found: rusqlite::Result<Option<i64>> = self.old.query_row(sql, [], |r| r.get(0));
             found.ok().flatten().map(|seq| seq as u64)
         };
-        let by_table = (
-            ask("SELECT min(seq) FROM event"),
-            ask("SELECT seq FROM event ORDER BY seq DESC LIMIT 1"),
-        );
-        // Both ends by way of the index, too, should the table's ends be what is damaged.
-        let both = "FROM (SELECT rowid AS r FROM event INDEXED BY event_id WHERE pbx > '')";
-        let by_index =
-            (ask(&format!("SELECT min(r) {both}")), ask(&format!("SELECT max(r) {both}")));
+        let first = ask("SELECT min(last_seq) FROM block");
+        let by_table = ask("SELECT last_seq FROM block ORDER BY last_seq DESC LIMIT 1");
+        // By way of the ids, too, should the table's end be what is damaged.
+        let by_ids = ask("SELECT max(seq) FROM id");
         let next = ask("SELECT value - 1 FROM meta WHERE key = 'next_seq'");
-        let first = by_table.0.into_iter().chain(by_index.0).min().unwrap_or(1);
-        let last = by_table.1.into_iter().chain(by_index.1).chain(next).max()?;
+        let first = first.unwrap_or(1).min(by_table.unwrap_or(1)).max(1);
+        let last = by_table.into_iter().chain(by_ids).chain(next).max()?;
         let pages: i64 = self.old.pragma_query_value(None, "page_count", |r| r.get(0)).ok()?;
-        let most = pages as u64 * (4096 / SMALLEST_ROW);
+        let most = pages as u64 * (4096 / SMALLEST_ROW) * MOST_EVENTS as u64;
         Some((first, last.min(first.saturating_add(most))))
     }
 
     /// Saves a range up to where it cannot be read: that place, if there is one.
     fn range(&mut self, from: u64, to: u64) -> rusqlite::Result<Option<u64>> {
         let old = self.old;
-        let sql = "SELECT seq, id, pbx, type, origin, received_ms, session_id, data, sum
-                   FROM event WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq";
-        let Ok(mut statement) = old.prepare_cached(sql) else { return Ok(Some(from)) };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM block WHERE last_seq BETWEEN ?1 AND ?2 ORDER BY last_seq"
+        );
+        let Ok(mut statement) = old.prepare_cached(&sql) else { return Ok(Some(from)) };
         let mut at = from;
         let Ok(mut rows) = statement.query([from as i64, to as i64]) else {
             return Ok(Some(from));
@@ -302,13 +317,13 @@ impl<'a> Salvage<'a> {
             match rows.next() {
                 Ok(None) => return Ok(None),
                 Ok(Some(row)) => {
-                    let seq = row.get::<_, i64>(0)? as u64;
+                    let last = row.get::<_, i64>(1)? as u64;
                     // A damaged page may lead astray.
-                    if !(at..=to).contains(&seq) {
+                    if !(at..=to).contains(&last) {
                         return Ok(Some(at));
                     }
-                    self.event(row, seq)?;
-                    at = seq + 1;
+                    self.block(row, last)?;
+                    at = last + 1;
                 }
                 Err(_) if at > to => return Ok(None),
                 Err(_) => return Ok(Some(at)),
@@ -316,24 +331,57 @@ impl<'a> Salvage<'a> {
         }
     }
 
-    fn event(&mut self, row: &Row<'_>, seq: u64) -> rusqlite::Result<()> {
-        match check::sound_event(row, u64::MAX) {
-            Ok(stored) => {
-                if self.insert(&stored)? {
-                    self.kept.push((seq, stored.event.received_ms));
-                    self.out.events += 1;
-                }
-                Ok(())
-            }
-            Err(why) => {
-                let reason = format!("event {seq} was damaged in the journal: {why}");
-                self.quarantine(&reason, kept_bytes(row))
-            }
+    fn block(&mut self, row: &Row<'_>, last: u64) -> rusqlite::Result<()> {
+        let why = match blocks::unpacked(row) {
+            Ok((_, events)) => return events.into_iter().try_for_each(|stored| self.event(stored)),
+            Err(why) => why,
+        };
+        let data = row.get_ref(4).ok().and_then(|data| data.as_bytes().ok()).unwrap_or_default();
+        let Ok(events) = block::unpack(data, 0) else {
+            let reason = format!("the events up to {last} were damaged in the journal: {why}");
+            return self.quarantine(&reason, (None, data.to_vec()));
+        };
+        // What they say may be what is damaged, or their number.
+        for Stored { event, .. } in events {
+            let reason = format!("one of the events up to {last} was damaged in the journal: {why}");
+            self.quarantine(&reason, (Some(event.pbx.to_string()), event.raw.to_vec()))?;
         }
+        Ok(())
     }
 
-    fn insert(&self, stored: &Stored) -> rusqlite::Result<bool> {
-        append::insert_as(self.new, stored.seq, stored.event.id, &stored.event)
+    fn event(&mut self, stored: Stored) -> rusqlite::Result<()> {
+        if let Err(why) = check::sound(&stored, u64::MAX) {
+            let reason = format!("event {} was damaged in the journal: {why}", stored.seq);
+            let event = &stored.event;
+            return self.quarantine(&reason, (Some(event.pbx.to_string()), event.raw.to_vec()));
+        }
+        // Never twice, and in order.
+        if self.kept.last().is_some_and(|kept| kept.0 >= stored.seq) {
+            return Ok(());
+        }
+        self.kept.push((stored.seq, stored.event.received_ms));
+        self.out.events += 1;
+        self.saved.push(stored);
+        if self.saved.len() >= MOST_EVENTS { self.put_saved() } else { Ok(()) }
+    }
+
+    fn put_saved(&mut self) -> rusqlite::Result<()> {
+        let Some(first) = self.saved.first() else { return Ok(()) };
+        let next = self.next_block.unwrap_or(first.seq);
+        let next = blocks::put_all(self.new, &mut self.packer, next, &self.saved)?;
+        self.next_block = Some(next);
+        self.saved.clear();
+        Ok(())
+    }
+
+    /// The numbers from the first that was saved on have no holes.
+    fn ends(&mut self, next: u64) -> rusqlite::Result<()> {
+        if let Some(from) = self.next_block {
+            blocks::lose(self.new, from, next)?;
+        }
+        let first = self.kept.first().map_or(next, |kept| kept.0);
+        append::set_meta(self.new, "first_seq", first)?;
+        append::set_meta(self.new, "next_seq", next)
     }
 
     fn quarantine(
@@ -362,7 +410,6 @@ impl<'a> Salvage<'a> {
         let mut next = self.bounds().map_or(1, |(_, last)| last.saturating_add(1));
         let letters = "SELECT ifnull(max(seq), 0) + 1 FROM dead_letter";
         next = next.max(self.new.query_row(letters, [], |row| row.get::<_, i64>(0))? as u64);
-        self.new.execute("UPDATE meta SET value = ?1 WHERE key = 'next_seq'", [next as i64])?;
         Ok(next)
     }
 

@@ -1,27 +1,65 @@
 //! Deleting what every sink has and nobody needs any more.
 //!
 //! Deleted pages are reused; the file keeps its size (giving pages back to the
-//! system cost a quarter of the throughput). Deleting a row ends its duplicate
+//! system cost a quarter of the throughput). Deleting an event ends its duplicate
 //! check.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
-/// Rows deleted in one commit: about 4 ms.
+use super::blocks::{self, COLUMNS};
+use super::{append, block};
+
+/// Events deleted in one commit, or a few more: about 4 ms.
 pub(crate) const CHUNK: usize = 1_000;
 
-/// Deletes up to [`CHUNK`] events with `seq` at most `up_to` that were received
-/// before `before_ms`, oldest first; tells how many.
+/// Deletes the oldest blocks, of [`CHUNK`] events or a few more, as long as all of their
+/// events have a number of at most `up_to` and came before `before_ms`; tells how many
+/// events went.
 pub(crate) fn delete_oldest(
     connection: &Connection,
     up_to: u64,
     before_ms: i64,
 ) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached(
-            "DELETE FROM event WHERE received_ms < ?2 AND seq IN
-             (SELECT seq FROM event WHERE seq <= ?1 ORDER BY seq LIMIT ?3)",
-        )?
-        .execute(params![up_to.min(i64::MAX as u64) as i64, before_ms, CHUNK as i64])
+    let transaction = connection.unchecked_transaction()?;
+    let mut deleted = 0;
+    while deleted < CHUNK {
+        match delete_one(&transaction, up_to, before_ms)? {
+            0 => break,
+            events => deleted += events,
+        }
+    }
+    transaction.commit()?;
+    Ok(deleted)
+}
+
+fn delete_one(connection: &Connection, up_to: u64, before_ms: i64) -> rusqlite::Result<usize> {
+    let Some(span) = blocks::first(connection)? else { return Ok(0) };
+    if span.last_seq > up_to || span.latest_ms >= before_ms {
+        return Ok(0);
+    }
+    let sql = format!("SELECT {COLUMNS} FROM block WHERE last_seq = ?1");
+    let last = span.last_seq as i64;
+    connection.prepare_cached(&sql)?.query_row([last], |row| forget_ids(connection, row))?;
+    connection.prepare_cached("DELETE FROM block WHERE last_seq = ?1")?.execute([last])?;
+    append::set_meta(connection, "first_seq", span.last_seq + 1)?;
+    Ok((span.last_seq + 1 - span.first_seq) as usize)
+}
+
+fn forget_ids(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<()> {
+    let span = blocks::span(row)?;
+    let data = row.get_ref(4)?.as_blob_or_null()?.unwrap_or_default();
+    let Ok(events) = block::unpack(data, span.first_seq) else {
+        // Lost, or damaged after everybody had it: its ids must be looked for.
+        return connection
+            .prepare_cached("DELETE FROM id WHERE seq BETWEEN ?1 AND ?2")?
+            .execute([span.first_seq as i64, span.last_seq as i64])
+            .map(drop);
+    };
+    let mut forget = connection.prepare_cached("DELETE FROM id WHERE pbx = ?1 AND id = ?2")?;
+    for stored in &events {
+        forget.execute(params![&*stored.event.pbx, stored.event.id.as_bytes()])?;
+    }
+    Ok(())
 }
 
 /// Bytes of the database that hold something.

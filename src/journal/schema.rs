@@ -1,7 +1,7 @@
 //! Tables and their versions, and how connections are opened.
 //!
-//! The database can be read with `sqlite3` at any time: `data` is the PBX's text,
-//! the view `events` shows ids and times readably.
+//! The database can be read with `sqlite3` at any time: the views `ids`, `blocks` and `gaps`
+//! show ids and times readably. Events are packed; `cdrd export` unpacks them.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::JournalError;
+use super::{JournalError, legacy};
 
 /// Marks a database as ours (`PRAGMA application_id`): "cdrd" in ASCII.
 const APPLICATION_ID: i64 = 0x6364_7264;
@@ -19,12 +19,17 @@ const APPLICATION_ID: i64 = 0x6364_7264;
 /// the daemon ever make it wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pages (4 KiB) in the WAL at which a commit carries them over into the database.
-const CHECKPOINT_PAGES: u32 = 4_000;
+/// One step: SQL, and then what is no SQL.
+type Step<'a> = (&'a str, fn(&Connection, &Path) -> rusqlite::Result<()>);
+
+/// For steps that are SQL alone.
+fn nothing_more(_: &Connection, _: &Path) -> rusqlite::Result<()> {
+    Ok(())
+}
 
 /// The steps from each version to the next; the version is their count. A step
 /// that was released is never changed, only followed by another.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [Step<'static>; 2] = [("
     -- next_seq: the next event's sequence number. Kept here, since a plain rowid
     -- starts again at 1 once the table is empty, which would break the cursors.
     CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -141,7 +146,38 @@ const MIGRATIONS: [&str; 1] = ["
         strftime('%Y-%m-%dT%H:%M:%fZ', received_ms / 1000.0, 'unixepoch') AS received,
         session_id, data
     FROM event;
-"];
+", nothing_more), ("
+    -- Events in blocks instead of rows; `legacy` fills them and drops the table `event`.
+    DROP VIEW events;
+    -- first_seq: the oldest event that was not deleted; next_seq if there is none.
+    INSERT INTO meta SELECT 'first_seq', ifnull((SELECT min(seq) FROM event),
+        (SELECT value FROM meta WHERE key = 'next_seq'));
+
+    CREATE TABLE block(
+        last_seq INTEGER PRIMARY KEY,   -- the number of its last event
+        first_seq INTEGER NOT NULL,     -- of its first; numbers have no holes
+        first_ms INTEGER NOT NULL,      -- when its first event came, Unix milliseconds
+        latest_ms INTEGER NOT NULL,     -- the latest receipt in it
+        data BLOB,                      -- a zstd frame (docs/journal.md); NULL: they are lost
+        sum INTEGER NOT NULL            -- CRC-32 of the row
+    );
+    -- Finds repeats, and an event by its id.
+    CREATE TABLE id(
+        pbx TEXT NOT NULL,              -- NAME of [pbx.NAME]
+        id BLOB NOT NULL,               -- UUIDv8, 16 bytes
+        seq INTEGER NOT NULL,
+        PRIMARY KEY(pbx, id)
+    ) WITHOUT ROWID;
+
+    CREATE VIEW blocks AS SELECT first_seq, last_seq,
+        strftime('%Y-%m-%dT%H:%M:%fZ', first_ms / 1000.0, 'unixepoch') AS received,
+        length(data) AS bytes
+    FROM block;
+    CREATE VIEW ids AS SELECT seq, pbx,
+        lower(substr(hex(id),1,8)||'-'||substr(hex(id),9,4)||'-'||substr(hex(id),13,4)
+            ||'-'||substr(hex(id),17,4)||'-'||substr(hex(id),21)) AS id
+    FROM id;
+", legacy::settle)];
 
 /// Opens or creates the database as its one writer, at the newest version.
 pub fn open_for_writing(path: &Path) -> Result<Connection, JournalError> {
@@ -210,6 +246,15 @@ pub fn open_for_asking(path: &Path) -> Result<Connection, JournalError> {
     Ok(connection)
 }
 
+/// A second connection of the daemon's own.
+pub(super) fn open_beside(path: &Path) -> Result<Connection, JournalError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let sqlite = |cause| JournalError::Sqlite { path: path.to_owned(), cause };
+    let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    configure(&connection).map_err(sqlite)?;
+    Ok(connection)
+}
+
 /// Commands beside the daemon neither migrate nor guess.
 fn check_version(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let path = path.to_owned();
@@ -248,7 +293,6 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL is per connection: a commit returns only once the WAL is synced.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
@@ -273,12 +317,16 @@ fn check_owner(connection: &Connection, path: &Path) -> Result<(), JournalError>
 
 fn has_our_tables(connection: &Connection) -> rusqlite::Result<bool> {
     let sql = "SELECT count(*) = 3 FROM sqlite_schema
-               WHERE type = 'table' AND name IN ('event', 'cursor', 'dead_letter')";
+               WHERE type = 'table' AND name IN ('meta', 'cursor', 'dead_letter')";
     connection.query_row(sql, [], |row| row.get(0))
 }
 
 /// Takes the database from its version to the newest, each step in a transaction.
-fn migrate(connection: &mut Connection, steps: &[&str], path: &Path) -> Result<(), JournalError> {
+fn migrate(
+    connection: &mut Connection,
+    steps: &[Step<'_>],
+    path: &Path,
+) -> Result<(), JournalError> {
     let sqlite = |cause| JournalError::Sqlite { path: path.to_owned(), cause };
     let found: i64 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
@@ -291,10 +339,11 @@ fn migrate(connection: &mut Connection, steps: &[&str], path: &Path) -> Result<(
         let what = "its format number (user_version) is gone".to_owned();
         return Err(JournalError::Damaged { path: path.to_owned(), what });
     }
-    for (step, version) in steps.iter().zip(1_i64..).skip(done) {
+    for ((step, then), version) in steps.iter().zip(1_i64..).skip(done) {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
         transaction.execute_batch(step).map_err(sqlite)?;
+        then(&transaction, path).map_err(sqlite)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(sqlite)?;
         transaction.pragma_update(None, "user_version", version).map_err(sqlite)?;
         transaction.commit().map_err(sqlite)?;
@@ -310,8 +359,11 @@ mod tests {
     fn an_older_journal_is_migrated_step_by_step_and_keeps_its_rows() {
         let mut db = Connection::open_in_memory().unwrap();
         let path = Path::new("x.db");
-        let first = ["CREATE TABLE t(a); INSERT INTO t VALUES(1);"];
-        let both = [first[0], "ALTER TABLE t ADD COLUMN b; UPDATE t SET b = a + 1;"];
+        fn then(db: &Connection, _: &Path) -> rusqlite::Result<()> {
+            db.execute_batch("UPDATE t SET b = a + 1")
+        }
+        let first: [Step<'_>; 1] = [("CREATE TABLE t(a); INSERT INTO t VALUES(1);", nothing_more)];
+        let both = [first[0], ("ALTER TABLE t ADD COLUMN b;", then)];
         migrate(&mut db, &first, path).unwrap();
         migrate(&mut db, &both, path).unwrap();
         migrate(&mut db, &both, path).unwrap();
@@ -323,7 +375,10 @@ mod tests {
     fn a_step_that_fails_leaves_the_version_before_it() {
         let mut db = Connection::open_in_memory().unwrap();
         let path = Path::new("x.db");
-        let steps = ["CREATE TABLE t(a);", "CREATE TABLE u(a); nonsense;"];
+        let steps: [Step<'_>; 2] = [
+            ("CREATE TABLE t(a);", nothing_more),
+            ("CREATE TABLE u(a); nonsense;", nothing_more),
+        ];
         assert!(migrate(&mut db, &steps, path).is_err());
         let version: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0)).unwrap();
         let tables: i64 =
@@ -337,7 +392,7 @@ mod tests {
         let path = directory.path().join("j.db");
         open_for_writing(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = open_for_writing(&path).unwrap_err().to_string();
-        assert!(error.contains("has format 99, this cdrd knows formats up to 1"), "{error}");
+        assert!(error.contains("has format 99, this cdrd knows formats up to 2"), "{error}");
     }
 
     #[test]

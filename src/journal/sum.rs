@@ -2,11 +2,13 @@
 //! would be handed to a sink as if the PBX had said so.
 //!
 //! CRC-32, since it guards against accidents, not against people: whoever can write the
-//! file can write the sum. It costs a tenth of what the row's place in the index does. A row
-//! without a sum (somebody changed it with `sqlite3`, and set the sum to NULL) is believed.
+//! file can write the sum. A cursor or a dead
+//! letter without a sum (somebody changed it with `sqlite3`, and set the sum to NULL) is
+//! believed; a block has none that is not packed by cdrd.
 
 use rusqlite::types::Type;
 
+use super::blocks::Span;
 use crate::event::Event;
 
 /// A row that does not have the sum that was written with it.
@@ -34,7 +36,19 @@ impl Sum {
     }
 }
 
-/// Of an event at its place.
+/// Of a block; one without data is another than one with data of no length.
+pub fn of_block(span: &Span, data: Option<&[u8]>) -> i64 {
+    let sum = Sum::new()
+        .part(&span.first_seq.to_le_bytes())
+        .part(&span.last_seq.to_le_bytes())
+        .part(&span.first_ms.to_le_bytes())
+        .part(&span.latest_ms.to_le_bytes())
+        .part(&[u8::from(data.is_some())])
+        .part(data.unwrap_or_default());
+    i64::from(sum.0.sum())
+}
+
+/// Of an event at its place, as a dead letter has it.
 pub fn of_event(seq: u64, id: &[u8; 16], event: &Event) -> i64 {
     let session_id = event.session_id.as_deref();
     let sum = Sum::new()
@@ -63,12 +77,13 @@ pub(crate) fn check(
     computed: i64,
 ) -> rusqlite::Result<()> {
     match written {
-        Some(written) if written != computed => Err(wrong(WrongSum { table, key })),
+        Some(written) if written != computed => Err(damaged(WrongSum { table, key })),
         _ => Ok(()),
     }
 }
 
-fn wrong(why: WrongSum) -> rusqlite::Error {
+/// What is read is not what was written.
+pub(crate) fn damaged(why: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Integer, Box::new(why))
 }
 

@@ -19,6 +19,8 @@ use tracing::{debug, error, info};
 
 use self::room::is_full_disk;
 use super::append::{self, Place};
+use super::block::Packer;
+use super::checkpoint::Checkpoints;
 use super::cursor::Cursors;
 use super::{
     Commit, Control, Handed, JournalError, Request, cursor, dead_letters, gaps, quarantine,
@@ -43,6 +45,9 @@ pub(crate) struct Writer {
     pub(super) path: std::path::PathBuf,
     settings: config::Journal,
     connection: Connection,
+    packer: Packer,
+    /// `None` once it closes.
+    checkpoints: Option<Checkpoints>,
     cursors: Arc<Cursors>,
     commits: broadcast::Sender<Commit>,
     /// The next event's number; advances only after COMMIT.
@@ -79,17 +84,26 @@ struct Placed {
 impl Writer {
     pub(super) fn new(
         settings: &config::Journal,
-        connection: Connection,
+        mut connection: Connection,
         cursors: Arc<Cursors>,
         commits: broadcast::Sender<Commit>,
         asked: watch::Sender<u64>,
         metrics: Arc<Metrics>,
-    ) -> rusqlite::Result<Self> {
-        let next_seq = append::next_seq(&connection)?;
+    ) -> Result<Self, JournalError> {
+        let sqlite = |cause| JournalError::Sqlite { path: settings.path.clone(), cause };
+        let next_seq = append::next_seq(&connection).map_err(sqlite)?;
+        let packer = Packer::new().map_err(|cause| JournalError::Io {
+            path: settings.path.clone(),
+            action: "prepare to pack events",
+            cause,
+        })?;
+        let checkpoints = Checkpoints::start(&settings.path, &mut connection)?;
         Ok(Self {
             path: settings.path.clone(),
             settings: settings.clone(),
             connection,
+            packer,
+            checkpoints: Some(checkpoints),
             cursors,
             commits,
             next_seq,
@@ -139,6 +153,7 @@ impl Writer {
             }
             self.commit(&mut batches, &mut requests).await?;
             self.maintain().await?;
+            self.checkpoint()?;
             self.look_for_requests().await?;
             self.tell_state();
             // A pause ends with the sinks: when they are gone, so is its reason.
@@ -220,7 +235,7 @@ impl Writer {
         let events = batches.iter().flat_map(|batch| &batch.what.events);
         let (next_seq, places) = match batches {
             [] => (self.next_seq, Vec::new()),
-            _ => append::insert(&transaction, self.next_seq, events)?,
+            _ => append::insert(&transaction, &mut self.packer, self.next_seq, events)?,
         };
         let mut ended_gaps = Vec::new();
         for Request { what: Handed { events, note }, .. } in batches {
@@ -332,8 +347,14 @@ impl Writer {
         }
     }
 
+    fn checkpoint(&mut self) -> Result<(), JournalError> {
+        let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
+        checkpoints.look(&self.connection).map_err(|e| self.sqlite(e))
+    }
+
     fn close(&mut self) -> Result<(), JournalError> {
         self.metrics.journal().beat.open();
+        self.checkpoints = None;
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(|e| self.sqlite(e))

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::live::{Live, LivePbx, LiveSink};
 use super::{At, Gap, Gaps, Journal, Pbx, SCHEMA, Sink, Status, problems};
 use crate::config::Config;
 use crate::journal::gaps::{self, Span};
 use crate::journal::reader::Reader;
-use crate::journal::{JournalError, append, retention, state};
+use crate::journal::{JournalError, append, blocks, retention, state};
 
 /// What stands in for a session's state while no daemon runs.
 pub const NOT_RUNNING: &str = "not running";
@@ -122,18 +122,15 @@ fn known(db: &Connection, asked: &Asked) -> rusqlite::Result<Known> {
     // One view of everything, though the daemon goes on writing.
     let db = db.unchecked_transaction()?;
     let last = append::next_seq(&db)? - 1;
-    let oldest = "SELECT seq, received_ms FROM event ORDER BY seq LIMIT 1";
-    let oldest: Option<(i64, i64)> =
-        db.prepare_cached(oldest)?.query_row([], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
-    // Numbers have no holes, and only the oldest are ever deleted.
-    let events = oldest.map_or(0, |(seq, _)| last + 1 - seq as u64);
+    let events = last + 1 - append::first_seq(&db)?;
+    let oldest = blocks::first(&db)?;
     let count = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
     Ok(Known {
         said: state::load(&db)?,
         events,
         last,
         size: retention::used_bytes(&db)?,
-        oldest: oldest.map(|(_, at)| At(at)),
+        oldest: oldest.map(|block| At(block.first_ms)),
         quarantine: count("SELECT count(*) FROM quarantine")? as u64,
         gaps: known_gaps(&db, asked)?,
         complete: complete(&db, asked)?,
@@ -186,12 +183,13 @@ fn dead_letters(db: &Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
 }
 
 fn cursors(db: &Connection) -> rusqlite::Result<BTreeMap<String, (u64, Option<i64>)>> {
-    let sql = "SELECT sink, seq, (SELECT received_ms FROM event WHERE event.seq > cursor.seq
-               ORDER BY event.seq LIMIT 1) FROM cursor";
-    let mut statement = db.prepare_cached(sql)?;
-    let rows =
-        statement.query_map([], |r| Ok((r.get(0)?, (r.get::<_, i64>(1)? as u64, r.get(2)?))))?;
-    rows.collect()
+    let mut statement = db.prepare_cached("SELECT sink, seq FROM cursor")?;
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get::<_, i64>(1)? as u64)))?;
+    rows.map(|row| {
+        let (sink, seq): (String, u64) = row?;
+        Ok((sink, (seq, blocks::received_after(db, seq)?)))
+    })
+    .collect()
 }
 
 /// Those that run, in their order, then those that the configuration names beyond them.

@@ -2,10 +2,13 @@
 //! about the PBX's REST interface, the file has every call of the PBX's own list once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
+use cdrd::journal::block::{self, Packer};
 use cdrd::journal::gaps::{self, Span};
 use cdrd::journal::reader::Reader;
+use cdrd::journal::{blocks, sum};
 use cdrd::simulator::{
     DownDoor, Faults, Options, RestFaults, TokenForm, WebhookAuth, WebhookOptions,
 };
@@ -361,9 +364,7 @@ async fn a_user_who_sees_only_own_calls_closes_no_gap() {
     until("all is journalled", async || bench.journalled() == journalled).await;
     daemon.stop().await.unwrap();
     // As if they had come two minutes ago.
-    let journal = rusqlite::Connection::open(bench.path("journal.db")).unwrap();
-    journal.execute("UPDATE event SET received_ms = received_ms - 120000, sum = NULL", []).unwrap();
-    drop(journal);
+    received_earlier(&bench.path("journal.db"), 120_000);
     let daemon = start(&bench, QUICK);
     bench.subscribed().await;
     until("the doubt is written down", async || {
@@ -584,4 +585,41 @@ async fn a_long_backfill_tells_how_far_it_is_and_delays_no_live_call() {
     assert!(delivered(&bench).len() < calls.len(), "the backfill was over by then");
     daemon.signal("TERM");
     daemon.ended().await.ended_with(0);
+}
+
+/// Rewrites a journal as if everything in it had come earlier.
+fn received_earlier(journal: &Path, by_ms: i64) {
+    let db = rusqlite::Connection::open(journal).unwrap();
+    let mut packer = Packer::new().unwrap();
+    let mut blocks = Vec::new();
+    let mut statement =
+        db.prepare("SELECT first_seq, last_seq, first_ms, latest_ms, data FROM block").unwrap();
+    let mut rows = statement.query([]).unwrap();
+    while let Some(row) = rows.next().unwrap() {
+        let span = blocks::Span {
+            first_seq: row.get::<_, i64>(0).unwrap() as u64,
+            last_seq: row.get::<_, i64>(1).unwrap() as u64,
+            first_ms: row.get::<_, i64>(2).unwrap() - by_ms,
+            latest_ms: row.get::<_, i64>(3).unwrap() - by_ms,
+        };
+        let data: Vec<u8> = row.get(4).unwrap();
+        let mut stored = block::unpack(&data, span.first_seq).unwrap();
+        stored.iter_mut().for_each(|stored| stored.event.received_ms -= by_ms);
+        let events: Vec<_> = stored.iter().map(|stored| (stored.event.id, &stored.event)).collect();
+        blocks.push((span, packer.pack(&events).unwrap()));
+    }
+    assert!(!blocks.is_empty());
+    for (span, data) in blocks {
+        db.execute(
+            "UPDATE block SET first_ms = ?2, latest_ms = ?3, data = ?4, sum = ?5 WHERE last_seq = ?1",
+            (
+                span.last_seq as i64,
+                span.first_ms,
+                span.latest_ms,
+                &data,
+                sum::of_block(&span, Some(&data)),
+            ),
+        )
+        .unwrap();
+    }
 }

@@ -250,6 +250,12 @@ where
     }
 }
 
+/// Letters and digits without any pattern, so that the journal cannot pack them well.
+pub fn noise(seed: u64, length: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| random.alphanumeric()).take(length).collect()
+}
+
 /// What is in the quarantine: reason, size and bytes.
 pub fn quarantine(journal: &Path) -> Vec<cdrd::journal::quarantine::Quarantined> {
     let reader = cdrd::journal::reader::Reader::open(journal).unwrap();

@@ -14,7 +14,7 @@ use cdrd::journal::{Journal, JournalError};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::harness::{Bench, PATIENCE, Running, envelopes, parse, quarantine, until};
+use crate::harness::{Bench, PATIENCE, Running, envelopes, noise, parse, quarantine, until};
 use crate::receiver::{Answer, Receiver};
 
 struct Disk {
@@ -193,10 +193,14 @@ async fn retention_deletes_old_events_that_every_sink_has_and_no_others() {
     let now = jiff::Timestamp::now().as_millisecond();
     let old = |n| event_of("hq", Origin::Live, now - 7_200_000, &call(n, ""));
     let young = event_of("hq", Origin::Live, now, &call(2000, ""));
-    let events: Vec<_> = (0..1500).map(old).chain([young]).collect();
-    journal.intake().events_durably(events).await.unwrap();
+    // What came in one commit goes together.
+    for first in (0..1500).step_by(100) {
+        let events = (first..first + 100).map(old).collect();
+        journal.intake().events_durably(events).await.unwrap();
+    }
+    journal.intake().events_durably(vec![young]).await.unwrap();
     journal.cursor("fast").unwrap().confirm(1501);
-    journal.cursor("slow").unwrap().confirm(1400);
+    journal.cursor("slow").unwrap().confirm(1450);
     journal.flush().await.unwrap();
     close(journal, writer).await;
 
@@ -215,7 +219,7 @@ async fn a_full_journal_pauses_and_goes_on_once_sinks_have_caught_up() {
     let mut disk = Disk::new();
     disk.settings.max_size = 1 << 20;
     let (journal, writer) = disk.open(&[("slow", Start::Beginning)]);
-    let padding = format!(r#","x":"{}""#, "y".repeat(10_000));
+    let padding = format!(r#","x":"{}""#, noise(1, 10_000));
     let intake = journal.intake();
     let mut appended = 0;
     // Far more than fits, until the intake takes no more.
@@ -245,7 +249,7 @@ async fn a_full_journal_that_may_drop_drops_the_oldest() {
     disk.settings.max_size = 1 << 20;
     disk.settings.when_full = WhenFull::DropOldest;
     let (journal, writer) = disk.open(&[("slow", Start::Beginning)]);
-    let padding = format!(r#","x":"{}""#, "y".repeat(10_000));
+    let padding = format!(r#","x":"{}""#, noise(1, 10_000));
     for n in 0..3_000 {
         journal.intake().events_durably(vec![event(&call(n, &padding))]).await.unwrap();
     }
@@ -340,7 +344,7 @@ async fn a_stop_while_the_journal_pauses_loses_nothing_and_comes_in_time() {
     bench.subscribed().await;
     // Until the daemon reads no more and the PBX gets no further.
     let padding =
-        format!(r#"{{"event_type":"call_cdr","x":"{}","session_id":"#, "y".repeat(50_000));
+        format!(r#"{{"event_type":"call_cdr","x":"{}","session_id":"#, noise(1, 50_000));
     let mut pushed = 0;
     loop {
         let event = format!("{padding}\"{pushed}\"}}");

@@ -179,9 +179,17 @@ impl Model {
         true
     }
 
-    fn retention(&mut self, registered: &[&'static str], before_ms: i64) {
+    /// Retention takes whole blocks, and how events fall into blocks is nobody's promise:
+    /// what is left must be the end of what was there, and what is gone must have been old
+    /// and everybody's.
+    fn retention(&mut self, registered: &[&'static str], before_ms: i64, left: Vec<Stored>) {
         let all_have = registered.iter().map(|sink| self.cursors[sink]).min().unwrap_or(u64::MAX);
-        self.events.retain(|s| s.seq > all_have || s.event.received_ms >= before_ms);
+        let gone = self.events.len().checked_sub(left.len()).expect("nothing comes by itself");
+        assert_eq!(self.events[gone..], left, "retention takes the oldest alone");
+        for stored in self.events.drain(..gone) {
+            let (old, had) = (stored.event.received_ms < before_ms, stored.seq <= all_have);
+            assert!(old && had, "{stored:?} went, old: {old}, everybody's: {had}");
+        }
     }
 
     fn register(&mut self, sink: &'static str, start: Start) {
@@ -274,7 +282,7 @@ impl Open {
         // Retention follows the first commit and comes before the second.
         journal.flush().await.unwrap();
         journal.flush().await.unwrap();
-        model.retention(&registered, now - HOUR_MS);
+        model.retention(&registered, now - HOUR_MS, events_in(&folder));
         Self { folder, journal, writer, commits, registered, confirmed, since: Instant::now() }
     }
 

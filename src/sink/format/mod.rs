@@ -10,13 +10,15 @@
 //! Whatever the form, a sink's [`Mask`] is applied here, so no sink can forget it.
 //! Without a mask the PBX's bytes are handed on by reference.
 
+mod envelope;
+
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+pub use self::envelope::Attributes;
 
 use super::mask::Mask;
 use crate::config::{Section, quoted};
@@ -43,31 +45,6 @@ const FORMATS: &[(&str, Format)] = &[
     ("record", Format::Record),
     ("csv", Format::Csv),
 ];
-
-/// What goes before `event_type` in the CloudEvents `type`.
-const TYPE_PREFIX: &str = "com.portsip.pbx.";
-
-/// The CloudEvents attributes of an event, as text.
-pub struct Attributes {
-    /// `/pbx/NAME`.
-    pub source: String,
-    /// `com.portsip.pbx.` and the event type.
-    pub event_type: String,
-    /// Time of receipt, RFC 3339, UTC, milliseconds.
-    pub time: String,
-}
-
-impl Attributes {
-    /// Of an event.
-    pub fn of(event: &Event) -> Self {
-        let time = Timestamp::from_millisecond(event.received_ms).unwrap_or(Timestamp::UNIX_EPOCH);
-        Self {
-            source: format!("/pbx/{}", event.pbx),
-            event_type: format!("{TYPE_PREFIX}{}", event.event_type),
-            time: format!("{time:.3}"),
-        }
-    }
-}
 
 impl Format {
     /// Reads `format`, whose default depends on the sink, as does what it may be.
@@ -183,7 +160,7 @@ impl Encoder {
         match self.format {
             Format::Raw => write_on_one_line(&self.data(&stored.event), out),
             Format::CloudEvents => {
-                write_envelope(stored, out);
+                envelope::write(stored, out);
                 write_on_one_line(&self.data(&stored.event), out);
                 out.push(b'}');
             }
@@ -226,10 +203,10 @@ fn with_type(events: &[impl AsRef<str>]) -> bool {
 fn write_on_one_line(json: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(json);
-    for byte in &mut out[start..] {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
+    let mut rest = &mut out[start..];
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        rest[at] = b' ';
+        rest = &mut rest[at + 1..];
     }
 }
 
@@ -237,31 +214,6 @@ fn time_zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name).map_err(|_| {
         format!("is not an IANA time zone: {name:?}; write one like \"Europe/Berlin\"")
     })
-}
-
-/// Everything up to the value of `data`.
-fn write_envelope(stored: &Stored, out: &mut Vec<u8>) {
-    let Stored { seq, event } = stored;
-    let Attributes { source, event_type, time } = Attributes::of(event);
-    let mut text = String::with_capacity(384);
-    let mut member = |name: &str, value: &str| {
-        // JSON strings come from serde: types and names may hold anything.
-        let value = serde_json::to_string(value).expect("a string is JSON");
-        write!(text, "\"{name}\":{value},").expect("writing to a String succeeds");
-    };
-    member("specversion", "1.0");
-    member("id", &event.id.to_string());
-    member("source", &source);
-    member("type", &event_type);
-    member("time", &time);
-    if let Some(session_id) = &event.session_id {
-        member("subject", session_id);
-    }
-    member("datacontenttype", "application/json");
-    member("origin", event.origin.as_str());
-    out.push(b'{');
-    out.extend_from_slice(text.as_bytes());
-    out.extend_from_slice(format!("\"seq\":{seq},\"data\":").as_bytes());
 }
 
 #[cfg(test)]

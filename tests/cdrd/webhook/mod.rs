@@ -13,7 +13,7 @@ use reqwest::{Client, Method, Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Bench, Running, parse, quarantine, until};
+use crate::harness::{Bench, Running, noise, parse, quarantine, until};
 
 const TOKEN: &str = "auth = { bearer = \"t0ken\" }";
 const EVENT: &str =
@@ -178,7 +178,8 @@ async fn while_the_journal_is_full_the_pbx_is_told_to_come_again() {
     let mut taken = 0;
     let refused = loop {
         let body = EVENT.replace("594", &format!("{}", 100 + taken));
-        let large = format!("{body}{}", " ".repeat(60_000 - body.len()));
+        let padding = noise(taken as u64, 60_000 - body.len());
+        let large = body.replacen('{', &format!("{{\"x\":\"{padding}\","), 1);
         let answer = post(&url, large).await;
         if answer.status() != StatusCode::OK {
             break answer;
