@@ -40,7 +40,7 @@ impl Report {
 
     /// A part that can be read to its end, or not.
     fn part<T>(&mut self, name: &str, read: rusqlite::Result<T>) -> Option<T> {
-        read.map_err(|e| self.fault(format!("{name}: {e}"))).ok()
+        read.map_err(|e| self.fault(format!("{name}: {}", sum::told(&e)))).ok()
     }
 }
 
@@ -100,6 +100,7 @@ fn events(db: &Connection, next: u64, report: &mut Report) -> rusqlite::Result<(
         match blocks::unpacked(row) {
             Ok((_, events)) => sound_events(db, &events, next, report)?,
             Err(fault) => {
+                let fault = sum::told(&fault);
                 report.fault(format!("events {} to {}: {fault}", span.first_seq, span.last_seq));
             }
         }
@@ -170,7 +171,7 @@ pub(super) fn sound_cursor(row: &Row<'_>, sink: &str, next: u64) -> Result<u64, 
 
 /// The event of a dead letter, if it is what cdrd would have written.
 pub(super) fn sound_event(row: &Row<'_>, next: u64) -> Result<Stored, String> {
-    let stored = reader::stored(row).map_err(|e| e.to_string())?;
+    let stored = reader::stored(row).map_err(|e| sum::told(&e))?;
     sound(&stored, next).map(|()| stored)
 }
 

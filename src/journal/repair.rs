@@ -19,7 +19,7 @@ use super::quarantine::{self, Quarantined};
 use super::wal::Wal;
 use super::block::{self, MOST_EVENTS, Packer};
 use super::blocks::{self, COLUMNS};
-use super::{JournalError, append, check, cursor, lock, schema};
+use super::{JournalError, append, check, cursor, lock, schema, sum};
 use crate::event::{Origin, Stored};
 
 /// A row of `block` needs at least so many bytes: it bounds how many events there can be.
@@ -210,7 +210,7 @@ impl<'a> Salvage<'a> {
         let next = self.next_seq()?;
         self.ends(next)?;
         self.cursors(next)?;
-        self.out.lost = holes(&self.kept, next);
+        self.out.lost = holes(self.first(next), &self.kept, next);
         self.open_gaps()
     }
 
@@ -334,7 +334,7 @@ impl<'a> Salvage<'a> {
     fn block(&mut self, row: &Row<'_>, last: u64) -> rusqlite::Result<()> {
         let why = match blocks::unpacked(row) {
             Ok((_, events)) => return events.into_iter().try_for_each(|stored| self.event(stored)),
-            Err(why) => why,
+            Err(why) => sum::told(&why),
         };
         let data = row.get_ref(4).ok().and_then(|data| data.as_bytes().ok()).unwrap_or_default();
         let Ok(events) = block::unpack(data, 0) else {
@@ -367,19 +367,24 @@ impl<'a> Salvage<'a> {
 
     fn put_saved(&mut self) -> rusqlite::Result<()> {
         let Some(first) = self.saved.first() else { return Ok(()) };
-        let next = self.next_block.unwrap_or(first.seq);
+        let next = self.next_block.unwrap_or_else(|| self.first(first.seq + 1));
         let next = blocks::put_all(self.new, &mut self.packer, next, &self.saved)?;
         self.next_block = Some(next);
         self.saved.clear();
         Ok(())
     }
 
-    /// The numbers from the first that was saved on have no holes.
+    /// The first event that the damaged journal had not deleted, as far as that can be
+    /// believed: it is not after the first that was saved, nor at `next`.
+    fn first(&self, next: u64) -> u64 {
+        let saved = self.kept.first().map_or(next, |kept| kept.0);
+        append::first_seq(self.old).map_or(saved, |first| first.clamp(1, saved))
+    }
+
+    /// The numbers from the first on have no holes.
     fn ends(&mut self, next: u64) -> rusqlite::Result<()> {
-        if let Some(from) = self.next_block {
-            blocks::lose(self.new, from, next)?;
-        }
-        let first = self.kept.first().map_or(next, |kept| kept.0);
+        let first = self.first(next);
+        blocks::lose(self.new, self.next_block.unwrap_or(first), next)?;
         append::set_meta(self.new, "first_seq", first)?;
         append::set_meta(self.new, "next_seq", next)
     }
@@ -414,7 +419,7 @@ impl<'a> Salvage<'a> {
     }
 
     fn cursors(&mut self, next: u64) -> rusqlite::Result<()> {
-        let first = self.kept.first().map_or(next, |kept| kept.0) - 1;
+        let first = self.first(next) - 1;
         let mut seen: BTreeSet<String> = BTreeSet::new();
         for order in ["ASC", "DESC"] {
             let sql = format!("SELECT sink, seq, sum FROM cursor ORDER BY sink {order}");
@@ -483,12 +488,9 @@ fn kept_bytes(row: &Row<'_>) -> (Option<String>, Vec<u8>) {
     (row.get(2).ok(), data.unwrap_or_default())
 }
 
-/// The numbers between the first that was saved and the next one that are missing.
-fn holes(kept: &[Kept], next: u64) -> Vec<(u64, u64)> {
-    let mut lost = Vec::new();
-    let Some(mut at) = kept.first().map(|kept| kept.0) else {
-        return if next > 1 { vec![(1, next - 1)] } else { lost };
-    };
+/// The numbers from the first to the next one that are missing.
+fn holes(first: u64, kept: &[Kept], next: u64) -> Vec<(u64, u64)> {
+    let (mut lost, mut at) = (Vec::new(), first);
     for (seq, _) in kept.iter().copied().chain([(next, 0)]) {
         if seq > at {
             lost.push((at, seq - 1));
@@ -504,9 +506,10 @@ mod tests {
 
     #[test]
     fn holes_are_what_is_missing_between_the_first_and_the_next() {
-        assert_eq!(holes(&[(3, 0), (4, 0), (7, 0)], 10), [(5, 6), (8, 9)]);
-        assert_eq!(holes(&[(1, 0)], 2), []);
-        assert_eq!(holes(&[], 5), [(1, 4)]);
-        assert_eq!(holes(&[], 1), []);
+        assert_eq!(holes(3, &[(3, 0), (4, 0), (7, 0)], 10), [(5, 6), (8, 9)]);
+        assert_eq!(holes(2, &[(3, 0)], 4), [(2, 2)]);
+        assert_eq!(holes(1, &[(1, 0)], 2), []);
+        assert_eq!(holes(1, &[], 5), [(1, 4)]);
+        assert_eq!(holes(1, &[], 1), []);
     }
 }

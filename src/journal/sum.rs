@@ -87,6 +87,14 @@ pub(crate) fn damaged(why: impl std::error::Error + Send + Sync + 'static) -> ru
     rusqlite::Error::FromSqlConversionFailure(0, Type::Integer, Box::new(why))
 }
 
+/// An error in words: what we found ourselves without SQLite's frame around it.
+pub(crate) fn told(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(_, _, why) => why.to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// Whether an error says that the file is damaged, and not that it cannot be reached.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};

@@ -50,6 +50,8 @@ use crate::repeat::Repeat;
 
 /// Events written, and synced, at once.
 const BATCH: usize = 1_000;
+/// Bytes of the buffer for lines that are kept for the next batch.
+const KEPT_BUFFER: usize = 4 << 20;
 /// How often to look whether the period of a file is over. Looking costs a microsecond,
 /// and a clock that jumps, or a machine that slept, needs no special care.
 const LOOK: Duration = Duration::from_secs(1);
@@ -65,6 +67,7 @@ impl Settings {
         Ok(FileSink {
             settings: Arc::new(self.clone()),
             writer: None,
+            buffer: Vec::new(),
             finisher: Finisher::default(),
             next_look: self.finishes.then(Instant::now),
             not_before: Instant::now(),
@@ -78,6 +81,8 @@ impl Settings {
 pub struct FileSink {
     settings: Arc<Settings>,
     writer: Option<Writer>,
+    /// For lines.
+    buffer: Vec<u8>,
     finisher: Finisher,
     /// When to look after unfinished files.
     next_look: Option<Instant>,
@@ -90,7 +95,9 @@ impl Sink for FileSink {
     fn deliver<'a>(&'a mut self, events: &'a [&'a Stored]) -> BoxFuture<'a, Delivered> {
         Box::pin(async move {
             let batch = self.first_run(events);
-            let (confirmed, fault) = self.with_writer(move |writer| writer.write(&batch)).await;
+            let written = self.with_writer(move |writer| (writer.write(&batch), batch.lines)).await;
+            let ((confirmed, fault), lines) = written;
+            self.keep_buffer(lines);
             if self.settings.finishes {
                 // After a fault, too: what is compressed makes room.
                 self.tend(false).await;
@@ -206,8 +213,9 @@ impl FileSink {
     }
 
     /// The events at the front that go to one file, as they are written.
-    fn first_run(&self, events: &[&Stored]) -> Batch {
-        let names = &self.settings.names;
+    fn first_run(&mut self, events: &[&Stored]) -> Batch {
+        let settings = Arc::clone(&self.settings);
+        let names = &settings.names;
         let slot_of = |event: &Stored| names.slot(event.event.received_ms);
         let slot = events.first().map_or_else(|| names.slot(0), |event| slot_of(event));
         // A template without a time needs no second look.
@@ -216,9 +224,10 @@ impl FileSink {
         self.encode(slot, &run)
     }
 
-    fn encode(&self, slot: Slot, events: &[&&Stored]) -> Batch {
+    fn encode(&mut self, slot: Slot, events: &[&&Stored]) -> Batch {
+        let mut lines = std::mem::take(&mut self.buffer);
         let encoder = &self.settings.encoder;
-        let mut lines = Vec::with_capacity(events.iter().map(|e| e.event.raw.len() + 400).sum());
+        lines.reserve(events.iter().map(|e| e.event.raw.len() + 400).sum());
         let mut ends = Vec::with_capacity(events.len());
         for event in events {
             encoder.write_line(event, &mut lines);
@@ -229,6 +238,14 @@ impl FileSink {
         let at_ms = events.iter().map(|event| event.event.received_ms).max().unwrap_or_default();
         let ids = events.iter().map(|event| event.event.id).collect();
         Batch { slot, at_ms, header, lines, ends, ids }
+    }
+
+    /// A buffer of a few megabytes from the system for each batch would be cleared by the
+    /// system for each batch.
+    fn keep_buffer(&mut self, mut lines: Vec<u8>) {
+        lines.clear();
+        lines.shrink_to(KEPT_BUFFER);
+        self.buffer = lines;
     }
 }
 

@@ -332,6 +332,10 @@ async fn simulate_help() {
           --calls <N>
               Stop making calls after N; the simulator goes on answering
 
+          --flood <N[:RATE]>
+              Push N ready-made call_cdr of about 2 kB to each connection, as fast as it reads or RATE a
+              second, and no calls; REST does not know them
+
           --unattended
               Begin at once, and go on without a subscription at every rate
 
@@ -339,7 +343,7 @@ async fn simulate_help() {
               So many calls of the last hour, or of so many seconds, are on record in REST
 
           --exit
-              With --calls: end once all have been made and read
+              With --calls or --flood: end once all have been made and read
 
           --speed <FACTOR>
               Office seconds in one real second; the default suits the rate, 1 is real time
@@ -566,6 +570,7 @@ async fn simulate_help() {
     Examples:
       cdrd simulate                                 one call a second, for ever
       cdrd simulate --rate max --calls 100000       a load test
+      cdrd simulate --flood 300000                  records alone, faster than anybody reads
       cdrd simulate --tls --rate 30/m               with a self-signed certificate
       cdrd simulate --dialect 12                    an old PBX
       cdrd simulate --close-after 20:1012           a PBX that restarts every 20 events
