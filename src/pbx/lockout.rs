@@ -24,7 +24,8 @@ const MAX_IN_WINDOW: usize = 5;
 const WINDOW_MS: i64 = 61 * 60 * 1000;
 /// So many logins in a row that the PBX left without an answer count as a refusal:
 /// one that closes or falls silent once is restarting; one that always does so
-/// after the password is likely to mean it.
+/// after the password is likely to mean it. A network can do the same: so the count
+/// begins anew when the PBX cannot even be reached, and a login that succeeds clears it.
 const UNANSWERED_IN_A_ROW: u32 = 3;
 /// A permit that took longer to note than this is not used: the window counts from
 /// when it was asked for, and the margin of the window is a minute.
@@ -66,6 +67,8 @@ struct Known {
     attempt: Attempt,
     /// Begun by this process and not over.
     pending: bool,
+    /// Counted as refused only because there was no answer.
+    silent: bool,
 }
 
 /// A login that is allowed now, and already on disk.
@@ -89,8 +92,8 @@ impl Lockout {
     /// With the attempts that the journal remembers.
     pub fn new(memory: Memory, clock: Clock, remembered: Vec<Attempt>) -> Self {
         let attempts =
-            remembered.into_iter().map(|attempt| Known { attempt, pending: false }).collect();
-        let (attempts, unanswered) = (Mutex::new(attempts), Mutex::default());
+            remembered.into_iter().map(|attempt| Known { attempt, pending: false, silent: false });
+        let (attempts, unanswered) = (Mutex::new(attempts.collect()), Mutex::default());
         let ended = Notify::new();
         Self { shared: Arc::new(Shared { memory, clock, attempts, unanswered, ended }) }
     }
@@ -108,6 +111,12 @@ impl Lockout {
             }
             Wait::ForOthers => Duration::from_secs(1),
         }
+    }
+
+    /// The PBX could not even be reached: a network that bad loses answers too, so that
+    /// those that are missing so far mean nothing.
+    pub fn unreached(&self, pbx: &str) {
+        self.unanswered().remove(pbx);
     }
 
     /// Resolves when some attempt has ended.
@@ -131,7 +140,7 @@ impl Lockout {
                 at_ms,
                 state: State::Unknown,
             };
-            attempts.push(Known { attempt: attempt.clone(), pending: true });
+            attempts.push(Known { attempt: attempt.clone(), pending: true, silent: false });
             attempt
         };
         let begun_ms = attempt.at_ms;
@@ -195,30 +204,44 @@ impl Permit {
         if in_a_row < UNANSWERED_IN_A_ROW {
             return self.cleared().await.map(|()| false);
         }
-        self.refused().await.map(|()| true)
+        self.end_refused(true).await.map(|()| true)
     }
 
-    /// The PBX said yes: earlier refusals no longer make the wait grow.
+    /// The PBX said yes: earlier refusals no longer make the wait grow. And what counted as
+    /// refused for want of an answer was none, since the password is right.
     pub async fn accepted(self) -> Result<(), LockoutError> {
         self.lockout.unanswered().remove(&self.pbx);
+        let mut disproved = Vec::new();
         self.end(|known, token, pbx| {
-            known.retain(|k| k.attempt.token != token);
+            known.retain(|k| {
+                let silent = k.silent && k.attempt.pbx == pbx;
+                disproved.extend(silent.then_some(k.attempt.token));
+                k.attempt.token != token && !silent
+            });
             for k in known.iter_mut().filter(|k| k.attempt.pbx == pbx) {
                 if k.attempt.state == State::Refused {
                     k.attempt.state = State::Forgiven;
                 }
             }
         });
+        for token in disproved {
+            self.lockout.note(LoginNote::Cleared(token)).await?;
+        }
         let note = LoginNote::Accepted { token: self.token, pbx: self.pbx.clone() };
         self.lockout.note(note).await
     }
 
     /// The PBX said no.
     pub async fn refused(self) -> Result<(), LockoutError> {
+        self.end_refused(false).await
+    }
+
+    async fn end_refused(self, silent: bool) -> Result<(), LockoutError> {
         let at_ms = self.lockout.shared.clock.now_ms();
         self.end(|known, token, _| {
             for k in known.iter_mut().filter(|k| k.attempt.token == token) {
-                (k.attempt.state, k.attempt.at_ms, k.pending) = (State::Refused, at_ms, false);
+                (k.attempt.state, k.attempt.at_ms) = (State::Refused, at_ms);
+                (k.pending, k.silent) = (false, silent);
             }
         });
         self.lockout.note(LoginNote::Refused { token: self.token, at_ms }).await
@@ -282,7 +305,7 @@ mod tests {
             at_ms,
             state: State::Refused,
         };
-        Known { attempt, pending: false }
+        Known { attempt, pending: false, silent: false }
     }
 
     /// Times of refusals, in minutes, of PBXs that try as soon as they may.
@@ -353,6 +376,30 @@ mod tests {
             assert_eq!(permit().await.unanswered().await.unwrap(), counts);
         }
         assert!(lockout.blocked("h", "hq").is_some());
+    }
+
+    #[tokio::test]
+    async fn silence_on_a_network_that_cannot_even_connect_means_nothing() {
+        let lockout = Lockout::new(Memory::Nowhere, Clock::system(), vec![]);
+        for _ in 0..20 {
+            let permit = lockout.begin("h", "hq").await.unwrap().ok().unwrap();
+            assert!(!permit.unanswered().await.unwrap());
+            lockout.unreached("hq");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_success_shows_that_silence_was_no_refusal() {
+        let lockout = Lockout::new(Memory::Nowhere, Clock::system(), vec![]);
+        for _ in 0..2 * MAX_IN_WINDOW {
+            for counts in [false, false, true] {
+                let permit = lockout.begin("h", "hq").await.unwrap().ok().unwrap();
+                assert_eq!(permit.unanswered().await.unwrap(), counts);
+            }
+            lockout.attempts()[0].attempt.at_ms -= 3 * MINUTE;
+            lockout.begin("h", "hq").await.unwrap().ok().unwrap().accepted().await.unwrap();
+            assert!(lockout.attempts().is_empty());
+        }
     }
 
     #[tokio::test]

@@ -29,8 +29,6 @@ const REFUSED_REST: Duration = Duration::from_secs(20 * 60);
 const CLOSING: Duration = Duration::from_secs(3);
 /// So many calls in a row without details mean that there are none at all.
 const MISSES: u32 = 3;
-/// Stands in for the PBX's words where it gave none, three times in a row.
-const NO_ANSWER: &str = "it left three logins in a row without an answer";
 
 /// Where calls are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,12 +273,15 @@ impl Session {
             Err(e @ (RestError::Connect { .. } | RestError::Tls { .. })) => {
                 // The password has not gone out.
                 permit.cleared().await?;
+                self.lockout.unreached(&self.name);
                 Err(e)
             }
-            Err(e) => match permit.unanswered().await? {
-                true => Err(self.refused(NO_ANSWER.to_owned())),
-                false => Err(e),
-            },
+            Err(e) => {
+                let counts = permit.unanswered().await?;
+                let wait = self.lockout.blocked(&self.host, &self.name).filter(|_| counts);
+                let words = e.to_string();
+                Err(wait.map_or(RestError::Unanswered { words }, RestError::Silent))
+            }
         }
     }
 
