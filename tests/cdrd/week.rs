@@ -147,7 +147,8 @@ impl Daemon {
         Self(command.arg(config).stdin(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
-    async fn stop(mut self) {
+    /// Its exit code, if no signal ended it.
+    async fn stop(mut self) -> Option<i32> {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").arg(&pid).status().unwrap().success());
         let mut code = None;
@@ -157,8 +158,11 @@ impl Daemon {
             code.is_some()
         })
         .await;
-        // Ten seconds to drain are few milliseconds here: what is left comes later.
-        assert!([Some(0), Some(75)].contains(&code.unwrap().code()), "{code:?}");
+        // Ten seconds to drain are few milliseconds here: what is left comes later. One that
+        // has only just been started does not listen to signals yet, and is killed by them.
+        let code = code.unwrap().code();
+        assert!([Some(0), Some(75), None].contains(&code), "{code:?}");
+        code
     }
 }
 
@@ -235,7 +239,7 @@ impl Office {
             Act::ReceiverUp if self.receiver.is_some() => {}
             Act::ReceiverUp => self.receiver = Some(Receiver::on(self.port.address).await),
             Act::StopAndStart => {
-                self.daemon.take().unwrap().stop().await;
+                self.kills += u32::from(self.daemon.take().unwrap().stop().await.is_none());
                 self.daemon = Some(Daemon::start(&self.config));
             }
             Act::Kill => {
@@ -258,7 +262,8 @@ impl Office {
 
     fn look(&mut self) {
         let pid = self.daemon.as_ref().unwrap().0.id();
-        self.memory.push(memory_kib(pid, "VmRSS:"));
+        // None yet, if it has only just been started.
+        self.memory.extend(Some(memory_kib(pid, "VmRSS:")).filter(|kib| *kib > 0));
         let size = |name: &str| {
             std::fs::metadata(self.folder.path().join(name)).map_or(0, |file| file.len())
         };
@@ -409,8 +414,9 @@ async fn verify(mut office: Office, pbx: &Simulator, took: Duration) {
     );
     assert_eq!(filed.keys().cloned().collect::<BTreeSet<_>>(), calls, "in the files");
     assert_eq!(office.received, calls, "at the receiver");
-    // What a kill catches between the file and the cursor comes again.
-    assert!(again <= kills as usize, "{again} calls twice, {kills} kills");
+    // What a kill catches between the file and the cursor comes again: by night, three calls
+    // come at once.
+    assert!(again <= 3 * kills as usize, "{again} calls twice, {kills} kills");
     assert!(age < retention_hours() * 60 + 60, "{age} minutes old");
     let third = office.memory.len().div_ceil(3);
     let most = |some: &[u64]| some.iter().copied().max().unwrap_or(0);
