@@ -293,7 +293,7 @@ impl Plant {
         let mut count = 0;
         for path in names {
             // Beside them stands the list of those that are being finished.
-            if !path.extension().is_some_and(|extension| extension == "jsonl") {
+            if path.extension().is_none_or(|extension| extension != "jsonl") {
                 continue;
             }
             for line in BufReader::new(std::fs::File::open(&path).unwrap()).split(b'\n') {
