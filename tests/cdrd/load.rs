@@ -6,20 +6,23 @@
 //! second (300 unless set, since the short form runs beside other tests, unoptimized). For
 //! the long form `CDRD_BIN` names a release build.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cdrd::simulator::{DOMAIN, PASSWORD};
+use cdrd::journal::gaps;
+use cdrd::simulator::{DOMAIN, Options, PASSWORD};
 use tokio::time::{Instant, sleep};
 
 use crate::admin::get;
-use crate::harness::until_within;
+use crate::harness::{Bench, NO_BACKFILL, Running, parse, until_within};
 use crate::network::{memory_kib, number};
 use crate::port::Port;
 use crate::process::{Process, cdrd};
+use crate::receiver::Receiver;
 
 /// Events of a simulated call on average: 3,489 of 415 calls.
 const EVENTS_PER_CALL: f64 = 8.4;
@@ -428,4 +431,54 @@ async fn report(
     assert!(lags.iter().all(|lag| *lag < GOOD_LAG), "{lags:?}");
     assert!(end < rss[0] + GROWTH && rss[1] < rss[0] + GROWTH, "{rss:?}, {end} KiB");
     assert!(peak < MOST_KIB, "{peak} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_journal_is_full_nobody_listens_and_what_was_missed_is_fetched_back() {
+    let stall_limit = Duration::from_secs(1);
+    let options = Options { record: false, stall_limit, ..Options::default() };
+    let bench = Bench::with(options).await;
+    let port = Port::reserve();
+    let sink = format!(
+        "[sink.http]\ntype = \"http\"\nurl = \"http://{}/cdr\"\nevents = [\"call_cdr\"]\n\
+         start = \"beginning\"\nretry = {{ initial = \"50ms\", max = \"500ms\" }}\n",
+        port.address
+    );
+    let backfill =
+        "backfill = { settle = \"1s\", reconcile_every = \"0s\", requests_per_minute = 1000 }";
+    let text = bench.config_text(&sink).replace(NO_BACKFILL, backfill);
+    let text = text.replace("[journal]\n", "[journal]\nmax_size = \"1MiB\"\n");
+    let daemon = Running::start(&parse(&text));
+    bench.subscribed().await;
+    let spans = || daemon.journal.reader().unwrap().ask(gaps::list).unwrap();
+    let is_full = || spans().iter().any(|span| span.why.contains("the journal was full"));
+    let dropped = || bench.pbx.connections().iter().any(|one| one.ending.is_some());
+    until_within(
+        Duration::from_secs(120),
+        "the journal is full, and the PBX hangs up",
+        async || {
+            // More than buffers hold: whoever does not read is dropped.
+            bench.pbx.push_calls(300).await;
+            is_full() && dropped()
+        },
+    )
+    .await;
+    let receiver = Receiver::on(port.address).await;
+    let calls = bench.pbx.ended_calls();
+    until_within(Duration::from_secs(120), "every call is at the receiver", async || {
+        sleep(Duration::from_millis(100)).await;
+        let accepted = receiver.accepted();
+        let sessions: BTreeSet<_> = accepted.iter().map(|r| r.header("ce-subject")).collect();
+        calls.iter().all(|call| sessions.contains(&Some(&*call.session_id)))
+    })
+    .await;
+    let accepted = receiver.accepted();
+    let fetched = accepted.iter().filter(|r| r.header("ce-origin") == Some("backfill")).count();
+    println!(
+        "load: a full journal: {} calls; {fetched} came from REST, with those that came again since a \
+         journal this small had forgotten them",
+        calls.len()
+    );
+    assert!(fetched > 0, "nothing was missed");
+    daemon.stop().await.unwrap();
 }
