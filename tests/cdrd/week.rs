@@ -372,6 +372,10 @@ async fn inside_of_it() {
         office.act(act, &mut random).await;
     }
     office.recovered().await;
+    // What counts as late here, where a moment of the machine is a minute, the gap's comparison
+    // may have left out: that is what the hourly one is for. Two of them, to be sure.
+    sleep(5 * HOUR / 2).await;
+    office.recovered().await;
     verify(office, &pbx, begun.elapsed()).await;
 }
 
@@ -417,8 +421,15 @@ async fn verify(mut office: Office, pbx: &Simulator, took: Duration) {
         office.memory.iter().map(|kib| kib >> 10).collect::<Vec<_>>(),
         office.journal >> 10,
     );
-    assert_eq!(filed.keys().cloned().collect::<BTreeSet<_>>(), calls, "in the files");
-    assert_eq!(office.received, calls, "at the receiver");
+    let lacks = |has: &dyn Fn(&str) -> bool| {
+        let ended = pbx.ended_calls().into_iter().filter(|call| !has(&call.call_id));
+        ended.map(|call| Timestamp::from_second(call.ended).unwrap().to_string()).collect()
+    };
+    let (no_file, no_post): (Vec<_>, Vec<_>) =
+        (lacks(&|call| filed.contains_key(call)), lacks(&|call| office.received.contains(call)));
+    assert!(no_file.is_empty(), "ended then, and in no file: {no_file:?}\n{}", office.log());
+    assert!(no_post.is_empty(), "ended then, and not at the receiver: {no_post:?}");
+    assert_eq!((filed.len(), office.received.len()), (count, count), "and nothing else");
     // What a kill catches between the file and the cursor comes again: by night, three calls
     // come at once.
     assert!(again <= 3 * kills as usize, "{again} calls twice, {kills} kills");
