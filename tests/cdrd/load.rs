@@ -7,10 +7,9 @@
 //! the long form `CDRD_BIN` names a release build.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use cdrd::journal::gaps;
@@ -18,6 +17,7 @@ use cdrd::simulator::{DOMAIN, Options, PASSWORD};
 use tokio::time::{Instant, sleep};
 
 use crate::admin::get;
+use crate::counter::{Counter, behind, lines, posts};
 use crate::harness::{Bench, NO_BACKFILL, Running, parse, until_within};
 use crate::network::{memory_kib, number};
 use crate::port::Port;
@@ -34,159 +34,6 @@ const GOOD_LAG: f64 = 15.0;
 const GROWTH: u64 = 24 << 10;
 /// Peak of memory, in KiB; without optimization, too.
 const MOST_KIB: u64 = 200 << 10;
-
-/// Which events somebody has, by `seq`, and how often one came again.
-#[derive(Default)]
-struct Seen {
-    bits: Mutex<Vec<u64>>,
-    distinct: AtomicU64,
-    again: AtomicU64,
-}
-
-impl Seen {
-    fn note(&self, seq: u64) {
-        let (word, bit) = ((seq / 64) as usize, 1 << (seq % 64));
-        let mut bits = self.bits.lock().unwrap();
-        if bits.len() <= word {
-            bits.resize(word + 1, 0);
-        }
-        let count = if bits[word] & bit == 0 { &self.distinct } else { &self.again };
-        count.fetch_add(1, Ordering::Relaxed);
-        bits[word] |= bit;
-    }
-
-    /// All events of a text: CloudEvents, one or many.
-    fn note_all(&self, mut text: &[u8]) {
-        while let Some(rest) = behind(text, b"\"seq\":") {
-            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            self.note(std::str::from_utf8(&rest[..digits]).unwrap().parse().unwrap());
-            text = &rest[digits..];
-        }
-    }
-
-    fn distinct(&self) -> u64 {
-        self.distinct.load(Ordering::Relaxed)
-    }
-
-    fn again(&self) -> u64 {
-        self.again.load(Ordering::Relaxed)
-    }
-}
-
-/// What stands behind the first such words.
-fn behind<'a>(text: &'a [u8], words: &[u8]) -> Option<&'a [u8]> {
-    let at = text.windows(words.len()).position(|some| some == words)?;
-    Some(&text[at + words.len()..])
-}
-
-/// A receiver that only counts, and can be down. Its threads end with their connections.
-struct Counter {
-    port: Port,
-    seen: Arc<Seen>,
-    serve: fn(TcpStream, &Seen) -> std::io::Result<()>,
-    up: Mutex<Option<Up>>,
-}
-
-/// While it listens.
-struct Up {
-    gone: Arc<AtomicBool>,
-    door: std::thread::JoinHandle<()>,
-    guests: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-impl Counter {
-    fn start(serve: fn(TcpStream, &Seen) -> std::io::Result<()>) -> Self {
-        let counter =
-            Self { port: Port::reserve(), seen: Arc::default(), serve, up: Mutex::default() };
-        counter.come_up();
-        counter
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.port.address
-    }
-
-    fn come_up(&self) {
-        let listener = TcpListener::bind(self.port.address).unwrap();
-        let (gone, guests) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let (seen, serve) = (Arc::clone(&self.seen), self.serve);
-        let (told, shared) = (Arc::clone(&gone), Arc::clone(&guests));
-        let door = std::thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                if told.load(Ordering::Relaxed) {
-                    return;
-                }
-                shared.lock().unwrap().push(stream.try_clone().unwrap());
-                let seen = Arc::clone(&seen);
-                // The other side ends it as a rule.
-                std::thread::spawn(move || drop(serve(stream, &seen)));
-            }
-        });
-        *self.up.lock().unwrap() = Some(Up { gone, door, guests });
-    }
-
-    /// Connections break, and new ones are refused.
-    fn go_down(&self) {
-        let Some(up) = self.up.lock().unwrap().take() else { return };
-        up.gone.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.port.address);
-        up.door.join().unwrap();
-        for guest in up.guests.lock().unwrap().drain(..) {
-            // The other side may have been faster.
-            let _ = guest.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-impl Drop for Counter {
-    fn drop(&mut self) {
-        self.go_down();
-    }
-}
-
-/// Answers posts with 200.
-fn posts(stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
-    let (mut reader, mut writer) = (BufReader::new(stream.try_clone()?), stream);
-    let mut body = Vec::new();
-    loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            let line = line.trim_end().to_ascii_lowercase();
-            if let Some(n) = line.strip_prefix("content-length: ") {
-                length = n.parse().unwrap();
-            }
-            if line.is_empty() {
-                break;
-            }
-        }
-        body.resize(length, 0);
-        reader.read_exact(&mut body)?;
-        seen.note_all(&body);
-        writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
-    }
-}
-
-/// Answers lines with their ids.
-fn lines(stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
-    let (mut reader, mut writer) = (BufReader::new(stream.try_clone()?), stream);
-    let (mut line, mut answers) = (Vec::new(), Vec::new());
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        seen.note_all(&line);
-        let id = behind(&line, b"\"id\":\"").expect("an envelope");
-        answers.extend(id.iter().take_while(|byte| **byte != b'"'));
-        answers.push(b'\n');
-        if reader.buffer().is_empty() {
-            writer.write_all(&answers)?;
-            answers.clear();
-        }
-        line.clear();
-    }
-    Ok(())
-}
 
 /// The figures of a scrape.
 struct Scrape(String);
@@ -283,42 +130,31 @@ impl Plant {
     fn rss(&self) -> u64 {
         memory_kib(self.daemon.id(), "VmRSS:")
     }
-
-    /// What the files have: how many events, each once and in order.
-    fn filed(&self) -> u64 {
-        let mut last = 0;
-        let mut names: Vec<_> = std::fs::read_dir(self.folder.path().join("events"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        // The one that is being written has no number, and comes last.
-        names.sort_by_key(|path| (!path.to_string_lossy().contains("events-"), path.clone()));
-        let mut count = 0;
-        for path in names {
-            // Beside them stands the list of those that are being finished.
-            if path.extension().is_none_or(|extension| extension != "jsonl") {
-                continue;
-            }
-            for line in BufReader::new(std::fs::File::open(&path).unwrap()).split(b'\n') {
-                let line = line.unwrap();
-                let seq = behind(&line, b"\"seq\":").expect("an envelope");
-                let digits = seq.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                let seq: u64 = std::str::from_utf8(&seq[..digits]).unwrap().parse().unwrap();
-                assert!(seq > last, "{seq} after {last} in {path:?}");
-                (last, count) = (seq, count + 1);
-            }
-        }
-        count
-    }
 }
 
-fn config_text(
-    folder: &std::path::Path,
-    url: &str,
-    http: &Counter,
-    socket: &Counter,
-    admin: &Port,
-) -> String {
+/// What the files in a folder have: how many events, each once and in order.
+fn filed(folder: &Path) -> u64 {
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    // Beside them stands the list of those that are being finished.
+    names.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    // The one that is being written has no number, and comes last.
+    names.sort_by_key(|path| (!path.to_string_lossy().contains("events-"), path.clone()));
+    let (mut last, mut count) = (0, 0);
+    for path in names {
+        for line in BufReader::new(std::fs::File::open(&path).unwrap()).split(b'\n') {
+            let line = line.unwrap();
+            let seq = behind(&line, b"\"seq\":").expect("an envelope");
+            let digits = seq.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let seq: u64 = std::str::from_utf8(&seq[..digits]).unwrap().parse().unwrap();
+            assert!(seq > last, "{seq} after {last} in {path:?}");
+            (last, count) = (seq, count + 1);
+        }
+    }
+    count
+}
+
+fn config_text(folder: &Path, url: &str, http: &Counter, socket: &Counter, admin: &Port) -> String {
     std::fs::create_dir(folder.join("events")).unwrap();
     format!(
         "[pbx.hq]\nurl = {url:?}\nbackfill = {{ enabled = false }}\nlogin = {{ username = \"cdr\", \
@@ -371,21 +207,28 @@ async fn a_steady_load_is_held_and_whoever_was_down_catches_up() {
     }
     let caught_up = back.elapsed().as_secs_f64();
     let third_part = plant.watch("all up", begun + 3 * third, every).await;
-    report(plant, [start, middle], [first, second, third_part], (backlog, caught_up), seconds)
-        .await;
+    let received = delivered(plant.admin.address, Duration::from_secs(120 + seconds)).await;
+    let (rss, lags) = ([start, middle], [first, second, third_part]);
+    judge(&plant, &Figures { rss, lags, backlog, caught_up }, received, seconds).await;
+    compare(plant, received).await;
 }
 
-async fn report(
-    plant: Plant,
+/// What was measured on the way.
+struct Figures {
+    /// Memory before the outage and after it, in KiB.
     rss: [u64; 2],
+    /// The worst lag of the good sinks in each third, in seconds.
     lags: [f64; 3],
-    (backlog, caught_up): (f64, f64),
-    seconds: u64,
-) {
-    let admin = plant.admin.address;
+    /// How far the third sink was behind, in events.
+    backlog: f64,
+    /// How long it took to catch up, in seconds.
+    caught_up: f64,
+}
+
+/// Waits until nothing more comes and every sink has all; returns how much that is.
+async fn delivered(admin: SocketAddr, patience: Duration) -> u64 {
     let mut received = 0;
-    // The simulator ends once the daemon has read all.
-    until_within(Duration::from_secs(120 + seconds), "all is delivered", async || {
+    until_within(patience, "all is delivered", async || {
         let scrape = Scrape::of(admin).await;
         let now = scrape.sum("cdrd_events_received_total", "") as u64;
         let still = std::mem::replace(&mut received, now) == now;
@@ -393,44 +236,47 @@ async fn report(
         still && ["file", "http", "socket"].iter().all(|sink| scrape.lag(sink).0 == 0.0)
     })
     .await;
-    let took = plant.begun.elapsed().as_secs_f64();
+    received
+}
+
+/// Tells all figures, and judges them.
+async fn judge(plant: &Plant, figures: &Figures, received: u64, seconds: u64) {
+    let Figures { rss, lags, backlog, caught_up } = figures;
+    let took = plant.begun.elapsed().as_secs_f64().min(seconds as f64);
     let scrape = plant.tell("end").await;
-    let end = plant.rss();
-    let peak = memory_kib(plant.daemon.id(), "VmHWM:");
+    let (end, peak) = (plant.rss(), memory_kib(plant.daemon.id(), "VmHWM:"));
     let database = std::fs::metadata(plant.folder.path().join("journal.db")).unwrap().len() >> 20;
     println!(
         "load: {received} events, {:.0} a second; RSS {} MiB before the outage, {} after it, {} at \
          the end, peak {}; file of the journal {database} MiB; {backlog} events behind, caught up \
          in {caught_up:.1} s while others came: {:.0} a second; 99 of 100 commits within {} s; \
-         the good sinks were at most {:?} s late in each third",
-        received as f64 / took.min(seconds as f64),
+         the good sinks were at most {lags:?} s late in each third",
+        received as f64 / took,
         rss[0] >> 10,
         rss[1] >> 10,
         end >> 10,
         peak >> 10,
         backlog / caught_up,
         scrape.slowest_percent(),
-        lags
     );
-    plant.daemon.signal("TERM");
-    let filed_after = async |plant: Plant| {
-        let filed = plant.filed();
-        let (http, socket) = (Arc::clone(&plant.http.seen), Arc::clone(&plant.socket.seen));
-        let ended = (plant.simulator.ended().await, plant.daemon.ended().await);
-        (filed, http, socket, ended)
-    };
-    let (filed, http, socket, (simulator, daemon)) = filed_after(plant).await;
-    daemon.ended_with(0);
-    let pushed = simulator.ended_with(0).stderr;
-    let pushed =
-        pushed.rsplit("; ").find_map(|part| part.split(" frames pushed").next()?.parse().ok());
-    let pushed: u64 = pushed.expect("the simulator tells what it pushed");
-    println!("load: again at http {}, at socket {}", http.again(), socket.again());
-    assert_eq!(received, pushed, "received, and pushed");
-    assert_eq!([filed, http.distinct(), socket.distinct()], [received; 3], "delivered");
     assert!(lags.iter().all(|lag| *lag < GOOD_LAG), "{lags:?}");
     assert!(end < rss[0] + GROWTH && rss[1] < rss[0] + GROWTH, "{rss:?}, {end} KiB");
     assert!(peak < MOST_KIB, "{peak} KiB");
+}
+
+/// Ends all of it and compares: what was pushed is what came, and each sink has it.
+async fn compare(plant: Plant, received: u64) {
+    plant.daemon.signal("TERM");
+    plant.daemon.ended().await.ended_with(0);
+    let pushed = plant.simulator.ended().await.ended_with(0).stderr;
+    let pushed =
+        pushed.rsplit("; ").find_map(|part| part.split(" frames pushed").next()?.parse().ok());
+    let pushed: u64 = pushed.expect("the simulator tells what it pushed");
+    let (http, socket) = (&plant.http.seen, &plant.socket.seen);
+    println!("load: again at http {}, at socket {}", http.again(), socket.again());
+    assert_eq!(received, pushed, "received, and pushed");
+    let filed = filed(&plant.folder.path().join("events"));
+    assert_eq!([filed, http.distinct(), socket.distinct()], [received; 3], "delivered");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,6 +32,7 @@
 //! | `webhook` | is every post in the journal before its 200, and who is let in? |
 //! | `hostile` | do bad PBXs and receivers harm anybody but themselves? |
 //! | `proxy` | nothing: it is a bad network |
+//! | `counter` | nothing: it counts what comes |
 //! | `network` | is all there after half an hour of it, and is the neighbour undisturbed? |
 //! | `packets` | the same where packets are lost and the cable is pulled |
 //! | `load` | are 2,000 events a second held, with a sink that is down? |
@@ -44,6 +45,7 @@ mod billing;
 mod browser;
 mod commands;
 mod conformance;
+mod counter;
 mod crash;
 mod damage;
 mod faults;

@@ -2,7 +2,7 @@
 //! lose, change, cut, throttle and reset, while calls go on. Then all of it is there, and
 //! a PBX beside the bad ones was never disturbed.
 //!
-//! `CDRD_NETWORK_SECONDS` says how long (12 unless set), `CDRD_SEED` which faults.
+//! `CDRD_NETWORK_SECONDS` says how long (8 unless set), `CDRD_SEED` which faults.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -288,7 +288,7 @@ impl Region {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_bad_network_every_call_is_there_and_the_neighbour_was_not_disturbed() {
-    let seconds = number("CDRD_NETWORK_SECONDS", 12);
+    let seconds = number("CDRD_NETWORK_SECONDS", 8);
     let seed = number("CDRD_SEED", fastrand::u64(0..1_000_000));
     println!("network: CDRD_SEED={seed} CDRD_NETWORK_SECONDS={seconds}");
     let calm = Simulator::start(Options { record: false, ..Options::default() }).await.unwrap();

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::harness::{envelopes_so_far, until, until_within};
 use crate::network::number;
-use crate::process::{Process, cdrd, python};
+use crate::process::{Process, cdrd};
 
 /// Share of packets that are lost, in percent, and how late the others are.
 const LOSS: &str = "20";
@@ -95,8 +95,9 @@ impl Cable {
 
     async fn tun(&mut self) -> Result<(), String> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cdrd/packets/cable.py");
-        let mut carrier =
-            Process::start(python().arg(script).args(&self.names).arg(&self.setting).arg(DELAY_MS));
+        let mut carrier = Process::start(
+            Command::new("python3").arg(script).args(&self.names).arg(&self.setting).arg(DELAY_MS),
+        );
         let said = carrier.has_said("that it is there, or why not", |said| said.contains('\n'));
         let said = said.await;
         if said.trim() != "ready" {

@@ -11,11 +11,13 @@
 //! `CDRD_WEEK_SPEED` how many of its seconds pass in one (1440 unless set), `CDRD_SEED`
 //! what happens when.
 
+mod warp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use cdrd::simulator::{DOMAIN, DownDoor, Options, PASSWORD, Simulator};
 use fastrand::Rng;
@@ -45,40 +47,12 @@ fn retention_hours() -> u64 {
     (hours() / 7).max(2)
 }
 
-/// The library, as the system's compiler makes it.
-fn library(folder: &Path) -> PathBuf {
-    let made = folder.join("warp.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cdrd/week/warp.c");
-    let compiled = Command::new("cc")
-        .args(["-O2", "-shared", "-fPIC", "-o"])
-        .args([&made, &source])
-        .arg("-ldl")
-        .status()
-        .expect("cc is there; scripts/check installs it");
-    assert!(compiled.success(), "warp.c does not compile");
-    made
-}
-
 /// From when the office is looked at, in Unix nanoseconds: so that the clock is changed in
 /// the middle of it.
 fn beginning() -> i128 {
     let zone = TimeZone::get(ZONE).unwrap();
     let change = zone.following(Timestamp::now()).next().expect("clocks are changed");
     change.timestamp().as_nanosecond() - i128::from(hours()) * 3_600_000_000_000 / 2
-}
-
-/// `CDRD_WARP` for processes that start now.
-fn warp(speed: u64) -> String {
-    let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-    format!("{speed} {real} {} {}", beginning(), up_since_boot())
-}
-
-/// What the monotonic clock shows, in nanoseconds.
-fn up_since_boot() -> u128 {
-    let text = std::fs::read_to_string("/proc/uptime").unwrap();
-    // Near enough: the library only needs a moment that both clocks had.
-    let seconds: f64 = text.split(' ').next().unwrap().parse().unwrap();
-    (seconds * 1e9) as u128
 }
 
 #[test]
@@ -89,8 +63,8 @@ fn after_a_week_of_outages_each_call_is_in_the_file_of_its_day_once() {
     println!("week: CDRD_SEED={seed} CDRD_WEEK_HOURS={} CDRD_WEEK_SPEED={speed}", hours());
     let inside = Command::new(std::env::current_exe().unwrap())
         .args(["week::inside_of_it", "--exact", "--ignored", "--nocapture"])
-        .env("LD_PRELOAD", library(folder.path()))
-        .env("CDRD_WARP", warp(speed))
+        .env("LD_PRELOAD", warp::library(folder.path()))
+        .env("CDRD_WARP", warp::warp(speed, beginning()))
         .env("CDRD_SEED", seed.to_string())
         .output()
         .unwrap();
@@ -419,11 +393,12 @@ async fn verify(mut office: Office, pbx: &Simulator, took: Duration) {
     println!(
         "week: {count} calls, {live} of them pushed; {} of the last gaps closed; {:.1} hours; RSS \
          each hour {:?} MiB; the journal had {} KiB at most, and at the end events of the last \
-         {age} minutes; {kills} kills, {again} calls twice in a file",
+         {age} minutes; {kills} kills, {again} calls twice in a file; {} comparisons found what no gap had",
         gaps.map_or(0, Vec::len),
         took.as_secs_f64() / 3600.0,
         office.memory.iter().map(|kib| kib >> 10).collect::<Vec<_>>(),
         office.journal >> 10,
+        office.log().matches("calls were missing although cdrd listened").count(),
     );
     let lacks = |has: &dyn Fn(&str) -> bool| {
         let ended = pbx.ended_calls().into_iter().filter(|call| !has(&call.call_id));
