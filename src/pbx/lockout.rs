@@ -27,6 +27,10 @@ const WINDOW_MS: i64 = 61 * 60 * 1000;
 /// after the password is likely to mean it. A network can do the same: so the count
 /// begins anew when the PBX cannot even be reached, and a login that succeeds clears it.
 const UNANSWERED_IN_A_ROW: u32 = 3;
+/// And so many since the last success in any case: a PBX may refuse by silence and be hard
+/// to reach, too. With the five of the window that is far from what PBXs forgive in an hour
+/// (50).
+const UNANSWERED_AT_ALL: u32 = 10;
 /// A permit that took longer to note than this is not used: the window counts from
 /// when it was asked for, and the margin of the window is a minute.
 const STALE_MS: i64 = 30 * 1000;
@@ -56,10 +60,17 @@ struct Shared {
     memory: Memory,
     clock: Clock,
     attempts: Mutex<Vec<Known>>,
-    /// Logins of each PBX in a row that had no answer.
-    unanswered: Mutex<HashMap<String, u32>>,
+    /// Logins of each PBX that had no answer.
+    unanswered: Mutex<HashMap<String, Silence>>,
     /// An attempt has ended: whoever waits for its place may look again.
     ended: Notify,
+}
+
+/// Logins without an answer.
+#[derive(Default)]
+struct Silence {
+    in_a_row: u32,
+    since_success: u32,
 }
 
 #[derive(Clone)]
@@ -114,9 +125,11 @@ impl Lockout {
     }
 
     /// The PBX could not even be reached: a network that bad loses answers too, so that
-    /// those that are missing so far mean nothing.
+    /// those that are missing so far mean little.
     pub fn unreached(&self, pbx: &str) {
-        self.unanswered().remove(pbx);
+        if let Some(silence) = self.unanswered().get_mut(pbx) {
+            silence.in_a_row = 0;
+        }
     }
 
     /// Resolves when some attempt has ended.
@@ -158,7 +171,7 @@ impl Lockout {
         self.shared.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unanswered(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
+    fn unanswered(&self) -> std::sync::MutexGuard<'_, HashMap<String, Silence>> {
         self.shared.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -192,16 +205,17 @@ async fn note_in_file(path: PathBuf, note: LoginNote) -> Result<(), JournalError
 }
 
 impl Permit {
-    /// The password went out, and no answer came. Counts as a refusal if it is the
-    /// third time in a row (`true`).
+    /// The password went out, and no answer came. Whether it counts as a refusal: the
+    /// third time in a row, or the tenth since a success (`true`).
     pub async fn unanswered(self) -> Result<bool, LockoutError> {
-        let in_a_row = {
+        let counts = {
             let mut unanswered = self.lockout.unanswered();
-            let count = unanswered.entry(self.pbx.clone()).or_default();
-            *count += 1;
-            *count
+            let silence = unanswered.entry(self.pbx.clone()).or_default();
+            silence.in_a_row += 1;
+            silence.since_success += 1;
+            silence.in_a_row >= UNANSWERED_IN_A_ROW || silence.since_success >= UNANSWERED_AT_ALL
         };
-        if in_a_row < UNANSWERED_IN_A_ROW {
+        if !counts {
             return self.cleared().await.map(|()| false);
         }
         self.end_refused(true).await.map(|()| true)

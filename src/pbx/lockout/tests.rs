@@ -82,13 +82,21 @@ async fn three_logins_in_a_row_without_an_answer_count_as_a_refusal() {
 }
 
 #[tokio::test]
-async fn silence_on_a_network_that_cannot_even_connect_means_nothing() {
+async fn silence_on_a_network_that_cannot_even_connect_means_little() {
     let lockout = Lockout::new(Memory::Nowhere, Clock::system(), vec![]);
-    for _ in 0..20 {
-        let permit = lockout.begin("h", "hq").await.unwrap().ok().unwrap();
-        assert!(!permit.unanswered().await.unwrap());
+    let permit = async || lockout.begin("h", "hq").await.unwrap().ok().unwrap();
+    for _ in 0..2 {
+        for _ in 1..UNANSWERED_AT_ALL {
+            assert!(!permit().await.unanswered().await.unwrap());
+            lockout.unreached("hq");
+        }
+        permit().await.accepted().await.unwrap();
+    }
+    for tried in 1..=UNANSWERED_AT_ALL {
+        assert_eq!(permit().await.unanswered().await.unwrap(), tried == UNANSWERED_AT_ALL);
         lockout.unreached("hq");
     }
+    assert!(lockout.blocked("h", "hq").is_some());
 }
 
 #[tokio::test]
