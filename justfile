@@ -20,6 +20,14 @@ test *ARGS:
 fuzz SECONDS="600":
     CDRD_FUZZ_SECONDS={{SECONDS}} cargo test --locked --release --test cdrd fuzz:: -- --nocapture --test-threads 3
 
+# Hours of what is tried for minutes elsewhere; each line can be run by itself
+soak:
+    cargo build --locked --release --bin cdrd
+    CDRD_NETWORK_SECONDS=1800 cargo test --locked --test cdrd network::after_a_bad -- --nocapture
+    CDRD_PACKETS_SECONDS=300 cargo test --locked --test cdrd packets:: -- --nocapture
+    CDRD_BIN=target/release/cdrd CDRD_LOAD_SECONDS=1800 CDRD_LOAD_RATE=2000 cargo test --locked --test cdrd load::a_steady -- --nocapture
+    CDRD_WEEK_HOURS=168 cargo test --locked --test cdrd week:: -- --nocapture
+
 # The tests of docs/reliability.md, as long as they were run for that page
 prove:
     CDRD_MODEL_CASES=2000 cargo test --locked --test cdrd journal_model:: -- --nocapture

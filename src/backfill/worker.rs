@@ -3,7 +3,8 @@
 //!
 //! What there is to do stands in the journal, so that a restart changes nothing. A
 //! failure is written down with the span, and the next try waits: for what may pass by
-//! itself some seconds, then up to ten minutes; for the operator an hour.
+//! itself some seconds, then up to ten minutes; for the operator an hour. Once another
+//! comparison shows that REST answers, none of them waits longer.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub struct Worker {
     asked: watch::Receiver<u64>,
     failures: Repeat,
     failed_in_a_row: u32,
+    /// REST has answered since the last failure: what failed before need not wait longer.
+    answers: bool,
 }
 
 /// What to do next.
@@ -94,6 +97,7 @@ impl Worker {
             asked: journal.asked(),
             failures: Repeat::default(),
             failed_in_a_row: 0,
+            answers: false,
         })
     }
 
@@ -183,6 +187,7 @@ impl Worker {
             false => FIRST_PASS_MS,
         };
         match (span.kind, span.passes, span.end_ms) {
+            _ if self.answers && span.error.is_some() => 0,
             (Kind::Gap, 0, Some(end)) => span.due_ms.max(end.saturating_add(wait)),
             _ => span.due_ms,
         }
@@ -223,7 +228,7 @@ impl Worker {
     }
 
     async fn passed(&mut self, spans: Vec<Span>, found: Found) -> Result<(), WorkerError> {
-        self.failed_in_a_row = 0;
+        (self.failed_in_a_row, self.answers) = (0, true);
         self.failures.over();
         let pbx = &self.books.pbx;
         let settle = i64::try_from(self.settings.settle.as_millis()).unwrap_or(i64::MAX);
@@ -251,7 +256,7 @@ impl Worker {
 
     async fn failed(&mut self, spans: Vec<Span>, error: SweepError) -> Result<(), WorkerError> {
         let wait = self.wait_after(&error);
-        self.failed_in_a_row += 1;
+        (self.failed_in_a_row, self.answers) = (self.failed_in_a_row + 1, false);
         let words = error.to_string();
         if let Some(times) = self.failures.note(&words) {
             warn!(pbx = %self.books.pbx, error = words, times, next_try_in = ?wait, "backfill failed");

@@ -24,8 +24,13 @@ const MAX_IN_WINDOW: usize = 5;
 const WINDOW_MS: i64 = 61 * 60 * 1000;
 /// So many logins in a row that the PBX left without an answer count as a refusal:
 /// one that closes or falls silent once is restarting; one that always does so
-/// after the password is likely to mean it.
+/// after the password is likely to mean it. A network can do the same: so the count
+/// begins anew when the PBX cannot even be reached, and a login that succeeds clears it.
 const UNANSWERED_IN_A_ROW: u32 = 3;
+/// And so many since the last success in any case: a PBX may refuse by silence and be hard
+/// to reach, too. With the five of the window that is far from what PBXs forgive in an hour
+/// (50).
+const UNANSWERED_AT_ALL: u32 = 10;
 /// A permit that took longer to note than this is not used: the window counts from
 /// when it was asked for, and the margin of the window is a minute.
 const STALE_MS: i64 = 30 * 1000;
@@ -55,10 +60,17 @@ struct Shared {
     memory: Memory,
     clock: Clock,
     attempts: Mutex<Vec<Known>>,
-    /// Logins of each PBX in a row that had no answer.
-    unanswered: Mutex<HashMap<String, u32>>,
+    /// Logins of each PBX that had no answer.
+    unanswered: Mutex<HashMap<String, Silence>>,
     /// An attempt has ended: whoever waits for its place may look again.
     ended: Notify,
+}
+
+/// Logins without an answer.
+#[derive(Default)]
+struct Silence {
+    in_a_row: u32,
+    since_success: u32,
 }
 
 #[derive(Clone)]
@@ -66,6 +78,8 @@ struct Known {
     attempt: Attempt,
     /// Begun by this process and not over.
     pending: bool,
+    /// Counted as refused only because there was no answer.
+    silent: bool,
 }
 
 /// A login that is allowed now, and already on disk.
@@ -89,8 +103,8 @@ impl Lockout {
     /// With the attempts that the journal remembers.
     pub fn new(memory: Memory, clock: Clock, remembered: Vec<Attempt>) -> Self {
         let attempts =
-            remembered.into_iter().map(|attempt| Known { attempt, pending: false }).collect();
-        let (attempts, unanswered) = (Mutex::new(attempts), Mutex::default());
+            remembered.into_iter().map(|attempt| Known { attempt, pending: false, silent: false });
+        let (attempts, unanswered) = (Mutex::new(attempts.collect()), Mutex::default());
         let ended = Notify::new();
         Self { shared: Arc::new(Shared { memory, clock, attempts, unanswered, ended }) }
     }
@@ -107,6 +121,14 @@ impl Lockout {
                 Duration::from_millis(u64::try_from(at - self.shared.clock.now_ms()).unwrap_or(0))
             }
             Wait::ForOthers => Duration::from_secs(1),
+        }
+    }
+
+    /// The PBX could not even be reached: a network that bad loses answers too, so that
+    /// those that are missing so far mean little.
+    pub fn unreached(&self, pbx: &str) {
+        if let Some(silence) = self.unanswered().get_mut(pbx) {
+            silence.in_a_row = 0;
         }
     }
 
@@ -131,7 +153,7 @@ impl Lockout {
                 at_ms,
                 state: State::Unknown,
             };
-            attempts.push(Known { attempt: attempt.clone(), pending: true });
+            attempts.push(Known { attempt: attempt.clone(), pending: true, silent: false });
             attempt
         };
         let begun_ms = attempt.at_ms;
@@ -149,7 +171,7 @@ impl Lockout {
         self.shared.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unanswered(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
+    fn unanswered(&self) -> std::sync::MutexGuard<'_, HashMap<String, Silence>> {
         self.shared.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -183,42 +205,57 @@ async fn note_in_file(path: PathBuf, note: LoginNote) -> Result<(), JournalError
 }
 
 impl Permit {
-    /// The password went out, and no answer came. Counts as a refusal if it is the
-    /// third time in a row (`true`).
+    /// The password went out, and no answer came. Whether it counts as a refusal: the
+    /// third time in a row, or the tenth since a success (`true`).
     pub async fn unanswered(self) -> Result<bool, LockoutError> {
-        let in_a_row = {
+        let counts = {
             let mut unanswered = self.lockout.unanswered();
-            let count = unanswered.entry(self.pbx.clone()).or_default();
-            *count += 1;
-            *count
+            let silence = unanswered.entry(self.pbx.clone()).or_default();
+            silence.in_a_row += 1;
+            silence.since_success += 1;
+            silence.in_a_row >= UNANSWERED_IN_A_ROW || silence.since_success >= UNANSWERED_AT_ALL
         };
-        if in_a_row < UNANSWERED_IN_A_ROW {
+        if !counts {
             return self.cleared().await.map(|()| false);
         }
-        self.refused().await.map(|()| true)
+        self.end_refused(true).await.map(|()| true)
     }
 
-    /// The PBX said yes: earlier refusals no longer make the wait grow.
+    /// The PBX said yes: earlier refusals no longer make the wait grow. And what counted as
+    /// refused for want of an answer was none, since the password is right.
     pub async fn accepted(self) -> Result<(), LockoutError> {
         self.lockout.unanswered().remove(&self.pbx);
+        let mut disproved = Vec::new();
         self.end(|known, token, pbx| {
-            known.retain(|k| k.attempt.token != token);
+            known.retain(|k| {
+                let silent = k.silent && k.attempt.pbx == pbx;
+                disproved.extend(silent.then_some(k.attempt.token));
+                k.attempt.token != token && !silent
+            });
             for k in known.iter_mut().filter(|k| k.attempt.pbx == pbx) {
                 if k.attempt.state == State::Refused {
                     k.attempt.state = State::Forgiven;
                 }
             }
         });
+        for token in disproved {
+            self.lockout.note(LoginNote::Cleared(token)).await?;
+        }
         let note = LoginNote::Accepted { token: self.token, pbx: self.pbx.clone() };
         self.lockout.note(note).await
     }
 
     /// The PBX said no.
     pub async fn refused(self) -> Result<(), LockoutError> {
+        self.end_refused(false).await
+    }
+
+    async fn end_refused(self, silent: bool) -> Result<(), LockoutError> {
         let at_ms = self.lockout.shared.clock.now_ms();
         self.end(|known, token, _| {
             for k in known.iter_mut().filter(|k| k.attempt.token == token) {
-                (k.attempt.state, k.attempt.at_ms, k.pending) = (State::Refused, at_ms, false);
+                (k.attempt.state, k.attempt.at_ms) = (State::Refused, at_ms);
+                (k.pending, k.silent) = (false, silent);
             }
         });
         self.lockout.note(LoginNote::Refused { token: self.token, at_ms }).await
@@ -268,102 +305,4 @@ fn wait_after(refusals: usize) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MINUTE: i64 = 60_000;
-    const START: i64 = 1_790_000_000_000;
-
-    fn refused(host: &str, pbx: &str, at_ms: i64) -> Known {
-        let attempt = Attempt {
-            token: at_ms,
-            host: host.into(),
-            pbx: pbx.into(),
-            at_ms,
-            state: State::Refused,
-        };
-        Known { attempt, pending: false }
-    }
-
-    /// Times of refusals, in minutes, of PBXs that try as soon as they may.
-    fn try_for(minutes: i64, pbxs: &[&str]) -> Vec<i64> {
-        let (mut known, mut tried) = (Vec::new(), Vec::new());
-        for now in (0..minutes * MINUTE).step_by(1000) {
-            for pbx in pbxs {
-                if decide(&known, "h", pbx, START + now).is_none() {
-                    known.push(refused("h", pbx, START + now));
-                    tried.push(now / MINUTE);
-                }
-            }
-        }
-        tried
-    }
-
-    #[test]
-    fn the_wait_grows_from_two_minutes_to_an_hour() {
-        assert_eq!(try_for(300, &["hq"]), [0, 2, 6, 14, 30, 62, 122, 182, 242]);
-    }
-
-    #[test]
-    fn no_hour_sees_more_than_five_however_many_tables_share_the_host() {
-        for pbxs in [&["a", "b"][..], &["a", "b", "c", "d", "e", "f", "g"]] {
-            let tried = try_for(24 * 60, pbxs);
-            assert!(tried.len() > 24, "still tries: {tried:?}");
-            for (i, start) in tried.iter().enumerate() {
-                let within = tried[i..].iter().filter(|at| **at < start + 60).count();
-                assert!(within <= MAX_IN_WINDOW, "{within} in the hour from {start}: {tried:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn another_host_is_not_concerned() {
-        let known: Vec<_> = (0..5).map(|n| refused("h", "hq", START + n)).collect();
-        assert_eq!(decide(&known, "other", "branch", START + 10), None);
-        assert!(decide(&known, "h", "branch", START + 10).is_some());
-    }
-
-    #[tokio::test]
-    async fn a_success_forgives_and_a_broken_connection_does_not_count() {
-        let lockout = Lockout::new(Memory::Nowhere, Clock::system(), vec![]);
-        lockout.begin("h", "hq").await.unwrap().ok().unwrap().refused().await.unwrap();
-        assert!(lockout.blocked("h", "hq").is_some());
-        assert!(lockout.blocked("h", "branch").is_none());
-        lockout.attempts()[0].attempt.at_ms -= 3 * MINUTE;
-        for _ in 0..10 {
-            lockout.begin("h", "hq").await.unwrap().ok().unwrap().cleared().await.unwrap();
-        }
-        lockout.begin("h", "hq").await.unwrap().ok().unwrap().accepted().await.unwrap();
-        assert_eq!(lockout.attempts().len(), 1);
-        assert_eq!(lockout.attempts()[0].attempt.state, State::Forgiven);
-        assert!(lockout.blocked("h", "hq").is_none());
-    }
-
-    #[tokio::test]
-    async fn three_logins_in_a_row_without_an_answer_count_as_a_refusal() {
-        let lockout = Lockout::new(Memory::Nowhere, Clock::system(), vec![]);
-        let permit = async || lockout.begin("h", "hq").await.unwrap().ok().unwrap();
-        for _ in 0..2 {
-            assert!(!permit().await.unanswered().await.unwrap());
-            assert!(!permit().await.unanswered().await.unwrap());
-            assert!(lockout.blocked("h", "hq").is_none());
-            permit().await.accepted().await.unwrap();
-        }
-        for counts in [false, false, true] {
-            assert_eq!(permit().await.unanswered().await.unwrap(), counts);
-        }
-        assert!(lockout.blocked("h", "hq").is_some());
-    }
-
-    #[tokio::test]
-    async fn logins_under_way_hold_their_places() {
-        let lockout = Lockout::new(Memory::Nowhere, Clock::system(), vec![]);
-        let mut permits = Vec::new();
-        for pbx in ["a", "b", "c", "d", "e"] {
-            permits.push(lockout.begin("h", pbx).await.unwrap().ok().unwrap());
-        }
-        assert_eq!(lockout.begin("h", "f").await.unwrap().err(), Some(Wait::ForOthers));
-        permits.pop().unwrap().accepted().await.unwrap();
-        assert!(lockout.begin("h", "f").await.unwrap().is_ok());
-    }
-}
+mod tests;

@@ -104,7 +104,10 @@ impl Session<'_> {
         };
         let mut link = match socket {
             Ok(socket) => Link::new(socket, self.pbx.name.clone(), self.intake.clone()),
-            Err(e) => return Ended { error: Some(e.into()), ..ended },
+            Err(e) => {
+                self.lockout.unreached(&self.pbx.name);
+                return Ended { error: Some(e.into()), ..ended };
+            }
         };
         let lived = self.live(&mut link, listening, &mut ended.subscribed).await;
         let heard = link.heard();

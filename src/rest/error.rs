@@ -17,6 +17,18 @@ pub enum RestError {
         /// The PBX's words.
         words: String,
     },
+    /// A login had no answer. Sent again at once it might be the third in a row.
+    #[error("the REST login had no answer: {words}")]
+    Unanswered {
+        /// What happened.
+        words: String,
+    },
+    /// Logins had no answer. That may be a refusal, or the network: it waits for the lockout
+    /// rule alone.
+    #[error(
+        "the PBX left three REST logins in a row without an answer, which may mean that it refuses them, or that the network is bad; the next one waits for minutes. If that goes on, check user name, domain and password of the login (REST wants a user name, no extension)"
+    )]
+    Silent(Wait),
     /// Another login must be waited for first.
     #[error("the REST login has to wait: too many logins were refused at this host")]
     Locked(Wait),
@@ -66,7 +78,7 @@ pub enum RestError {
         /// What happened.
         words: String,
     },
-    /// The certificate, or the handshake.
+    /// The certificate.
     #[error("REST: TLS: {words}")]
     Tls {
         /// What happened, with the next step.
@@ -109,10 +121,13 @@ impl RestError {
     /// Whether it passes by itself.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Locked(wait) => Retry::Locked(*wait),
+            Self::Silent(wait) | Self::Locked(wait) => Retry::Locked(*wait),
             Self::Throttled { after } | Self::Unavailable { after, .. } => Retry::Later(*after),
             // A proxy's page in place of an answer passes; what does not is told again.
-            Self::Connect { .. } | Self::Note(_) | Self::Invalid { .. } => Retry::Later(None),
+            Self::Connect { .. }
+            | Self::Unanswered { .. }
+            | Self::Note(_)
+            | Self::Invalid { .. } => Retry::Later(None),
             Self::Refused { .. }
             | Self::TwoFactor
             | Self::PasswordReset

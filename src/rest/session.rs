@@ -25,12 +25,13 @@ use crate::pbx::lockout::{Lockout, Permit};
 /// doors together, and forgives few in an hour: most of them are left to the WebSocket
 /// interface, without which live calls are lost.
 const REFUSED_REST: Duration = Duration::from_secs(20 * 60);
+/// No login for so long after one that had no answer: three in a row count as a refusal,
+/// and a network that is bad for some seconds shall not look like one.
+const AFTER_SILENCE: Duration = Duration::from_secs(15);
 /// How long the end of a session may take.
 const CLOSING: Duration = Duration::from_secs(3);
 /// So many calls in a row without details mean that there are none at all.
 const MISSES: u32 = 3;
-/// Stands in for the PBX's words where it gave none, three times in a row.
-const NO_ANSWER: &str = "it left three logins in a row without an answer";
 
 /// Where calls are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub(super) struct Session {
     form: Option<Form>,
     token: Option<Token>,
     refused: Option<(Instant, String)>,
+    /// When a login last had no answer, and what happened.
+    unanswered: Option<(Instant, String)>,
     role: Option<String>,
     door: Option<Door>,
     misses: u32,
@@ -77,6 +80,7 @@ impl Session {
             form: None,
             token: None,
             refused: None,
+            unanswered: None,
             role: None,
             door: None,
             misses: 0,
@@ -251,10 +255,16 @@ impl Session {
         {
             return Err(RestError::Refused { words: words.clone() });
         }
+        if let Some((at, words)) = &self.unanswered
+            && at.elapsed() < AFTER_SILENCE
+        {
+            return Err(RestError::Unanswered { words: words.clone() });
+        }
         let first = self.form.unwrap_or(Form::OAuth);
         for form in [first, first.other()] {
             let Some(token) = self.log_in_by(form).await? else { continue };
-            (self.form, self.token, self.refused) = (Some(form), Some(token), None);
+            (self.form, self.token) = (Some(form), Some(token));
+            (self.refused, self.unanswered) = (None, None);
             return self.look_at_user().await;
         }
         let url = Form::OAuth.login(&self.client, &self.account).url().clone();
@@ -275,12 +285,16 @@ impl Session {
             Err(e @ (RestError::Connect { .. } | RestError::Tls { .. })) => {
                 // The password has not gone out.
                 permit.cleared().await?;
+                self.lockout.unreached(&self.name);
                 Err(e)
             }
-            Err(e) => match permit.unanswered().await? {
-                true => Err(self.refused(NO_ANSWER.to_owned())),
-                false => Err(e),
-            },
+            Err(e) => {
+                let counts = permit.unanswered().await?;
+                let wait = self.lockout.blocked(&self.host, &self.name).filter(|_| counts);
+                let words = e.to_string();
+                self.unanswered = Some((Instant::now(), words.clone()));
+                Err(wait.map_or(RestError::Unanswered { words }, RestError::Silent))
+            }
         }
     }
 

@@ -35,14 +35,17 @@ pub(super) fn of_refusal(status: reqwest::StatusCode, body: &[u8]) -> String {
 /// outermost cause, and with it the URL, whose query we may not want in a log.
 pub(super) fn of_fault(error: reqwest::Error) -> RestError {
     let error = error.without_url();
-    if let Some(words) = tls_words(&error) {
-        return RestError::Tls { words };
+    if let Some(rustls::Error::General(words)) = tls_error(&error) {
+        return RestError::Tls { words: words.clone() };
     }
     let mut cause: &dyn Error = &error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    let words = cause.to_string();
+    let words = match tls_error(&error) {
+        Some(error) => format!("TLS: {error}"),
+        None => cause.to_string(),
+    };
     match &error {
         e if e.is_connect() => RestError::Connect { words },
         e if e.is_timeout() => RestError::unavailable("no answer in time"),
@@ -50,15 +53,13 @@ pub(super) fn of_fault(error: reqwest::Error) -> RestError {
     }
 }
 
-/// What rustls says, if it is its business. Our own words about a certificate come
-/// without its "unexpected error: ".
-fn tls_words(error: &reqwest::Error) -> Option<String> {
+/// What rustls says, if it is its business. `General` are our own words about a
+/// certificate: that is for the operator. All else may be bytes that came wrong.
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(inner) = cause {
-        match inner.downcast_ref() {
-            Some(rustls::Error::General(words)) => return Some(words.clone()),
-            Some(other) => return Some(other.to_string()),
-            None => {}
+        if let Some(found) = inner.downcast_ref() {
+            return Some(found);
         }
         // An I/O error hides what it wraps: its source is that one's source.
         let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);

@@ -1,7 +1,6 @@
 //! Runs a simulated PBX and a daemon, and compares what was sent and delivered.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -229,20 +228,12 @@ impl Running {
 }
 
 /// Polls until `done` says so, or fails after [`PATIENCE`] naming `what`.
-pub async fn until<F, Fut>(what: &str, done: F)
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = bool>,
-{
+pub async fn until(what: &str, done: impl AsyncFnMut() -> bool) {
     until_within(PATIENCE, what, done).await;
 }
 
 /// The same, with a patience of its own.
-pub async fn until_within<F, Fut>(patience: Duration, what: &str, mut done: F)
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = bool>,
-{
+pub async fn until_within(patience: Duration, what: &str, mut done: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + patience;
     while !done().await {
         assert!(Instant::now() < deadline, "waited too long: {what}");

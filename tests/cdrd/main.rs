@@ -31,6 +31,12 @@
 //! | `rest` | is every call found over REST, whatever the PBX ignores? |
 //! | `webhook` | is every post in the journal before its 200, and who is let in? |
 //! | `hostile` | do bad PBXs and receivers harm anybody but themselves? |
+//! | `proxy` | nothing: it is a bad network |
+//! | `counter` | nothing: it counts what comes |
+//! | `network` | is all there after half an hour of it, and is the neighbour undisturbed? |
+//! | `packets` | the same where packets are lost and the cable is pulled |
+//! | `load` | are 2,000 events a second held, with a sink that is down? |
+//! | `week` | is all there after a week of outages, in a quarter of an hour? |
 //! | `independent` | the same against a WebSocket server that is not ours |
 
 mod admin;
@@ -39,6 +45,7 @@ mod billing;
 mod browser;
 mod commands;
 mod conformance;
+mod counter;
 mod crash;
 mod damage;
 mod faults;
@@ -53,11 +60,15 @@ mod independent;
 mod journal;
 mod journal_model;
 mod listener;
+mod load;
 mod lockout;
+mod network;
 mod operations;
+mod packets;
 mod plugins;
 mod port;
 mod process;
+mod proxy;
 mod receiver;
 mod reload;
 mod rest;
@@ -67,3 +78,4 @@ mod secrets;
 mod sessions;
 mod systemd;
 mod webhook;
+mod week;

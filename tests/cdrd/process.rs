@@ -25,9 +25,10 @@ const SURROUNDINGS: &[&str] = &[
     "CREDENTIALS_DIRECTORY",
 ];
 
-/// The program under test, with these arguments.
+/// The program under test, with these arguments. `CDRD_BIN` names another build of it.
 pub fn cdrd<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cdrd"));
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_cdrd"));
+    let mut command = Command::new(std::env::var_os("CDRD_BIN").map_or(built, PathBuf::from));
     command.args(arguments).env("TZ", "UTC").env("COLUMNS", "100").env("RUST_BACKTRACE", "0");
     for name in SURROUNDINGS {
         command.env_remove(name);

@@ -231,6 +231,10 @@ async fn read(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Request> {
     loop {
         let mut header = String::new();
         stream.read_line(&mut header).await.ok()?;
+        if !header.ends_with('\n') {
+            // Cut off: half a request is none.
+            return None;
+        }
         let Some((name, value)) = header.trim_end().split_once(": ") else { break };
         headers.push((name.to_ascii_lowercase(), value.to_owned()));
     }

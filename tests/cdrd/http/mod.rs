@@ -12,6 +12,8 @@ mod credentials;
 mod fallbacks;
 mod network;
 
+pub use network::Authority;
+
 use std::time::Duration;
 
 use cdrd::daemon::Ended;

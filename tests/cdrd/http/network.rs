@@ -32,16 +32,21 @@ async fn requests_one_after_the_other_share_a_connection_even_after_refusals() {
 }
 
 /// Certificates as an administrator would have them: a CA, a server's, a client's.
-struct Authority {
+pub struct Authority {
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
     fn new(bench: &Bench) -> Self {
+        Self::within(bench.directory.path())
+    }
+
+    /// Its own certificate goes to `ca.pem` in the folder.
+    pub fn within(folder: &Path) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        std::fs::write(bench.path("ca.pem"), ca.pem()).unwrap();
+        std::fs::write(folder.join("ca.pem"), ca.pem()).unwrap();
         Self { ca }
     }
 
@@ -53,7 +58,7 @@ impl Authority {
     }
 
     /// A server for `localhost` and `crm.example.com`; `wants` a client's certificate.
-    fn server(&self, wants: bool, protocols: &[&str]) -> TlsAcceptor {
+    pub fn server(&self, wants: bool, protocols: &[&str]) -> TlsAcceptor {
         let (cert, key) = self.issue(&["localhost", "crm.example.com"]);
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let provider = Arc::new(default_provider());

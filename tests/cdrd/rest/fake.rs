@@ -34,6 +34,8 @@ pub enum Reply {
     Endless,
     /// None, ever.
     Never,
+    /// None, and the connection ends.
+    Cut,
 }
 
 impl Reply {
@@ -151,6 +153,7 @@ async fn serve(
                 stream.write_all(answer.as_bytes()).await
             }
             Reply::Endless => endless(&mut stream).await,
+            Reply::Cut => return,
             Reply::Never => {
                 tokio::time::sleep(Duration::from_secs(600)).await;
                 return;

@@ -225,3 +225,25 @@ async fn a_login_that_finds_the_pbx_busy_or_away_is_no_refusal() {
     assert!(matches!(ask(&mut rest).await, Err(RestError::Connect { .. })));
     assert_eq!(lockout.blocked("localhost", "hq/rest"), None);
 }
+
+#[tokio::test]
+async fn a_login_without_an_answer_is_not_sent_again_at_once_and_the_third_waits_for_the_rule() {
+    let fake = Fake::start(|_| Reply::Cut).await;
+    let lockout = Lockout::new(Memory::Nowhere, Clock::system(), vec![]);
+    let sent = || fake.count(TOKEN);
+    for silent in 1..=3 {
+        // A session of its own each: what one has seen must not keep the next from trying.
+        let mut rest = Rest::new(&fake.pbx_with("", ""), lockout.clone(), Clock::system()).unwrap();
+        let error = ask(&mut rest).await.unwrap_err();
+        assert_eq!(sent(), silent, "{error}");
+        if silent == 3 {
+            assert!(matches!(error, RestError::Silent(_)), "{error}");
+            assert!(matches!(error.retry(), Retry::Locked(Wait::Until(_))), "{error}");
+            break;
+        }
+        assert!(matches!(error, RestError::Unanswered { .. }), "{error}");
+        assert_eq!(error.retry(), Retry::Later(None));
+        assert!(matches!(ask(&mut rest).await, Err(RestError::Unanswered { .. })));
+        assert_eq!(sent(), silent, "not again at once");
+    }
+}

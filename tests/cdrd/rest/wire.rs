@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::fake::{Fake, Reply};
+use crate::proxy::{Fault, Proxy};
 
 const EMPTY: &str = r#"{"count":0,"items":[]}"#;
 const LIST: &str = "GET /api/calllogs";
@@ -144,10 +145,9 @@ async fn targets_are_asked_for_until_it_is_clear_that_there_are_none() {
     }
 }
 
-#[tokio::test]
-async fn a_certificate_is_checked_as_the_pbx_s_tls_table_says() {
+/// A PBX with a certificate of its own.
+async fn secure() -> (Fake, rcgen::CertifiedKey<rcgen::KeyPair>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let fingerprint = cdrd::tls::fingerprint(made.cert.der());
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let server = rustls::ServerConfig::builder_with_provider(provider)
@@ -161,6 +161,34 @@ async fn a_certificate_is_checked_as_the_pbx_s_tls_table_says() {
         _ => Reply::token("a", 3600),
     })
     .await;
+    (fake, made)
+}
+
+#[tokio::test]
+async fn bytes_that_a_bad_network_changes_under_tls_are_nothing_for_the_operator() {
+    let (fake, _) = secure().await;
+    let target = ([127, 0, 0, 1], fake.port).into();
+    let proxy = Proxy::start("127.0.0.1", target, true, 5).await;
+    proxy.set(Fault::Corrupt);
+    let mut pbx = fake.pbx_with("tls = { insecure_skip_verify = true }", "");
+    let url = format!("https://{}/api", proxy.address);
+    pbx.backfill.as_mut().unwrap().url = url.parse().unwrap();
+    let mut wrong = 0;
+    for _ in 0..20 {
+        // Each knows nothing of the others' logins.
+        let lockout = Lockout::new(Memory::Nowhere, Clock::system(), vec![]);
+        let mut rest = Rest::new(&pbx, lockout, Clock::system()).unwrap();
+        let Err(error) = ask(&mut rest).await else { continue };
+        assert!(matches!(error.retry(), Retry::Later(_)), "{error}");
+        wrong += 1;
+    }
+    assert!(wrong > 0, "nothing was changed");
+}
+
+#[tokio::test]
+async fn a_certificate_is_checked_as_the_pbx_s_tls_table_says() {
+    let (fake, made) = secure().await;
+    let fingerprint = cdrd::tls::fingerprint(made.cert.der());
     let lockout = Lockout::new(Memory::Nowhere, Clock::system(), vec![]);
     let mut rest = fake.rest();
     let error = ask(&mut rest).await.unwrap_err();
