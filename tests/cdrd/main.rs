@@ -21,6 +21,7 @@
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
 //! | `crash` | kill -9 at random moments |
+//! | `kills` | the same with all sinks at once, and whatever can be interrupted |
 //! | `admin` | metrics, health, status, the page: is it so, and who may see it? |
 //! | `reload` | SIGHUP: what changes, and what must not |
 //! | `systemd` | readiness, status line, watchdog, reload, over a real socket |
@@ -52,6 +53,7 @@ mod http;
 mod independent;
 mod journal;
 mod journal_model;
+mod kills;
 mod listener;
 mod lockout;
 mod operations;
