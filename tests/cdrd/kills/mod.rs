@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::scene::{Run, Scene, VARIANTS};
 
 /// Kills of a run that nobody asked to be longer.
-const KILLS: u64 = 40;
+const KILLS: u64 = 30;
 /// The longest wait between a moment that can be seen and the kill, in milliseconds.
 const LATER_MS: u64 = 400;
 /// One kill in so many comes after seconds, so that comparisons with REST are met, too.
