@@ -13,6 +13,7 @@
 //! | `journal` | places, repeats, cursors, lag, retention, full, locked |
 //! | `journal_model` | is the journal what a model says, after random sequences and crashes? |
 //! | `damage` | what becomes of a journal whose bytes have changed? |
+//! | `disk` | does it wait while a disk is full, and go on? |
 //! | `conformance` | does every sink keep the contract? |
 //! | `http` | which answers confirm, retry, or make a dead letter |
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
@@ -42,6 +43,7 @@ mod commands;
 mod conformance;
 mod crash;
 mod damage;
+mod disk;
 mod faults;
 mod files;
 mod formats;
