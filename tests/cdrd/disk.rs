@@ -255,7 +255,9 @@ async fn on_a_disk_that_is_full_the_daemon_can_be_stopped_started_and_killed() {
             pbx.push_calls(10).await;
             let mut daemon = scene.disk.start(&scene.config);
             // It waits, or says why it cannot start; it does not go on as if nothing were.
-            daemon.has_logged("how it is", |log| log.contains("ready") || log.contains("full")).await;
+            daemon
+                .has_logged("how it is", |log| log.contains("ready") || log.contains("full"))
+                .await;
             if daemon.log().contains("ready") {
                 println!("it started, and waits");
                 daemon.signal("KILL");

@@ -14,6 +14,7 @@
 //! | `journal_model` | is the journal what a model says, after random sequences and crashes? |
 //! | `damage` | what becomes of a journal whose bytes have changed? |
 //! | `disk` | does it wait while a disk is full, and go on? |
+//! | `io_faults` | does it end, or try again, and lose nothing, when a disk fails? |
 //! | `conformance` | does every sink keep the contract? |
 //! | `http` | which answers confirm, retry, or make a dead letter |
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
@@ -53,6 +54,7 @@ mod harness;
 mod hostile;
 mod http;
 mod independent;
+mod io_faults;
 mod journal;
 mod journal_model;
 mod kills;

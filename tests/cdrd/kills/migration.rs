@@ -163,7 +163,8 @@ async fn make_the_sample_of_the_present_format() {
     let receiver = Receiver::start().await;
     let config = configure(bench.directory.path(), &receiver.url());
     let text = std::fs::read_to_string(&config).unwrap();
-    let text = text.replace("\"x\"", "\"cdrd-demo\"").replace("ws://127.0.0.1:9/wsi", &bench.pbx.url());
+    let text =
+        text.replace("\"x\"", "\"cdrd-demo\"").replace("ws://127.0.0.1:9/wsi", &bench.pbx.url());
     // A sink that cannot write is behind.
     let text = text.replace("late.jsonl", "no/late.jsonl");
     std::fs::write(bench.path("no"), "").unwrap();

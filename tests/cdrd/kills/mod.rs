@@ -14,9 +14,9 @@
 //! `CDRD_KILLS` sets how many, `CDRD_SEED` which moments; each failure names its seed.
 
 mod migration;
-mod scene;
+pub mod scene;
 mod traces;
-mod truth;
+pub mod truth;
 mod world;
 
 use std::time::Duration;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::future::ready;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -41,8 +41,8 @@ pub struct Scene {
     pub directory: TempDir,
     /// Ids that standard output has told, of all runs.
     pub printed: Mutex<BTreeSet<String>>,
-    /// When listening was ended, from and to, in Unix milliseconds.
-    pub deafened: Mutex<Vec<(i64, i64)>>,
+    /// When listening was ended.
+    pub deafened: Mutex<Vec<Deafened>>,
 }
 
 impl Scene {
@@ -63,8 +63,8 @@ impl Scene {
 
     /// Notes that from some moment since `began_ms`, and certainly from now on, nobody
     /// listens.
-    pub fn deaf(&self, began_ms: i64) {
-        self.deafened.lock().unwrap().push((began_ms, now_ms()));
+    pub fn deaf(&self, began_ms: i64, how: Deaf) {
+        self.deafened.lock().unwrap().push(Deafened { began_ms, over_ms: now_ms(), how });
     }
 
     fn url(&self, kill: u64) -> String {
@@ -116,6 +116,23 @@ impl Scene {
     }
 }
 
+/// By what listening was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deaf {
+    /// The process is gone.
+    Ended,
+    /// The connection is gone; what had come before may still be read.
+    CutOff,
+}
+
+/// An end of listening: at some moment of a span in Unix milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Deafened {
+    pub began_ms: i64,
+    pub over_ms: i64,
+    pub how: Deaf,
+}
+
 /// By the clock on the wall.
 pub fn now_ms() -> i64 {
     Clock::system().now_ms()
@@ -131,23 +148,40 @@ pub struct Run {
 
 impl Run {
     pub fn start(scene: &Scene, kill: u64, variant: usize) -> Self {
+        Self::start_as(scene, kill, variant, |_| {})
+    }
+
+    /// With a change to the command.
+    pub fn start_as(
+        scene: &Scene,
+        kill: u64,
+        variant: usize,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         scene.write_config(kill, variant);
         let (out, err) = (scene.path("stdout"), scene.path("stderr"));
         let file = |path| Stdio::from(File::create(path).unwrap());
         let mut command = cdrd(["run", "--log-level", "info", "-c"]);
         command.arg(scene.path("config.toml"));
+        change(&mut command);
         let child = command.stdin(Stdio::null()).stdout(file(&out)).stderr(file(&err));
         Self { child: child.spawn().unwrap(), kill, out, err }
     }
 
-    fn log(&self) -> String {
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.err).unwrap()).into_owned()
+    }
+
+    /// How it ended, if it has.
+    pub fn over(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Fails the test if the process has ended by itself.
     #[track_caller]
     fn lives(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
+        if let Some(status) = self.over() {
             panic!("run {} ended by itself, {status}: {}", self.kill, self.log());
         }
     }
@@ -181,7 +215,7 @@ impl Run {
 
     fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let sent = std::process::Command::new("kill").args(["-s", name, &id]).status();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
         assert!(sent.unwrap().success(), "{name} cannot be sent");
     }
 
@@ -190,7 +224,7 @@ impl Run {
         let now = now_ms();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        scene.deaf(now);
+        scene.deaf(now, Deaf::Ended);
         self.gather(scene);
     }
 
@@ -200,7 +234,7 @@ impl Run {
         self.signal("TERM");
         let mut status = None;
         until("the process ends", || {
-            status = self.child.try_wait().unwrap();
+            status = self.over();
             ready(status.is_some())
         })
         .await;
@@ -215,7 +249,7 @@ impl Run {
         let ids = lines.filter(|line| !line.is_empty()).map(id);
         scene.printed.lock().unwrap().extend(ids);
         let log = self.log();
-        assert!(!log.contains("panicked") && !log.contains("ERROR"), "run {}: {log}", self.kill);
+        assert!(!log.contains("panicked"), "run {}: {log}", self.kill);
     }
 }
 

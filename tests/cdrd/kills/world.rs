@@ -9,7 +9,7 @@ use fastrand::Rng;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::scene::{Scene, now_ms};
+use super::scene::{Deaf, Scene, now_ms};
 use crate::receiver::Answer;
 
 /// How often what happened.
@@ -58,13 +58,13 @@ async fn troubles(scene: &Scene, seed: u64, stop: &CancellationToken) -> Events 
             0 => {
                 let began = now_ms();
                 scene.pbx.reset_all().await;
-                scene.deaf(began);
+                scene.deaf(began, Deaf::CutOff);
                 events.resets += 1;
             }
             1 => {
                 let began = now_ms();
                 scene.pbx.go_down(DownDoor::Refuses).await;
-                scene.deaf(began);
+                scene.deaf(began, Deaf::CutOff);
                 sleep(Duration::from_millis(random.u64(0..400))).await;
                 scene.pbx.come_up().await.unwrap();
                 events.outages += 1;
