@@ -49,10 +49,9 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// One that can happen to a disk.
-    pub fn choose(patterns: &[&'static str], random: &mut Rng) -> Self {
+    /// One that can happen to a disk, in one of these ways.
+    pub fn choose(patterns: &[&'static str], kinds: &[Kind], random: &mut Rng) -> Self {
         let calls = [READ, WRITE, WRITE | TRUNCATE, SYNC, SYNC | TRUNCATE, OPEN, RENAME];
-        let kinds = [Kind::Io, Kind::Io, Kind::Full, Kind::Short];
         Self {
             pattern: patterns[random.usize(0..patterns.len())],
             calls: calls[random.usize(0..calls.len())],

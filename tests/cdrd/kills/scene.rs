@@ -49,7 +49,9 @@ impl Scene {
     pub async fn new(seed: u64) -> Self {
         let listen = "0.0.0.0:0".parse().unwrap();
         let pbx = Simulator::start(Options { seed, listen, ..Options::default() }).await.unwrap();
-        let directory = tempfile::tempdir().unwrap();
+        let mut directory = tempfile::tempdir().unwrap();
+        // For whoever wants to see what a failure left.
+        directory.disable_cleanup(std::env::var_os("CDRD_KEEP").is_some());
         let socket = Listener::start(Place::Unix(directory.path().join("socket")), true);
         let http = Receiver::start().await;
         std::fs::write(directory.path().join("bill.sh"), BILL).unwrap();
@@ -221,8 +223,14 @@ impl Run {
 
     pub fn kill(mut self, scene: &Scene) {
         self.lives();
+        self.leave(scene);
+    }
+
+    /// Kills it, unless it has ended.
+    pub fn leave(mut self, scene: &Scene) {
         let now = now_ms();
-        self.child.kill().unwrap();
+        // Fails if it has ended.
+        let _ = self.child.kill();
         self.child.wait().unwrap();
         scene.deaf(now, Deaf::Ended);
         self.gather(scene);
