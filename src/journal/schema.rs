@@ -8,8 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::hooks::Wal;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::JournalError;
 
@@ -21,7 +20,7 @@ const APPLICATION_ID: i64 = 0x6364_7264;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pages (4 KiB) in the WAL at which a commit carries them over into the database.
-const CHECKPOINT_PAGES: i32 = 4_000;
+const CHECKPOINT_PAGES: u32 = 4_000;
 
 /// The steps from each version to the next; the version is their count. A step
 /// that was released is never changed, only followed by another.
@@ -154,7 +153,7 @@ pub fn open_for_writing(path: &Path) -> Result<Connection, JournalError> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(sqlite)?;
-    configure(&mut connection).map_err(sqlite)?;
+    configure(&connection).map_err(sqlite)?;
     check_owner(&connection, path)?;
     migrate(&mut connection, &MIGRATIONS, path)?;
     Ok(connection)
@@ -205,8 +204,8 @@ fn open_existing(
 /// running daemon or not.
 pub fn open_for_asking(path: &Path) -> Result<Connection, JournalError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = open_existing(path, path.as_os_str(), flags)?;
-    configure(&mut connection)
+    let connection = open_existing(path, path.as_os_str(), flags)?;
+    configure(&connection)
         .map_err(|cause| JournalError::Sqlite { path: path.to_owned(), cause })?;
     Ok(connection)
 }
@@ -244,32 +243,15 @@ pub(super) fn create_private(path: &Path) -> Result<(), JournalError> {
         .map_err(|cause| JournalError::Io { path: path.to_owned(), action: "open it", cause })
 }
 
-fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // FULL is per connection: a commit returns only once the WAL is synced.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // In the place of `wal_autocheckpoint`, which passes over what goes wrong.
-    connection.wal_hook(Some(|wal: &mut Wal, pages| match pages < CHECKPOINT_PAGES {
-        true => Ok(()),
-        false => carried_over(wal.checkpoint()),
-    }))?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
-}
-
-/// The log stays as it is until a checkpoint succeeds, so one that must wait for a reader
-/// or for room harms nothing. One that the disk failed is told, as a failure of the
-/// commit that began it, which itself is durable.
-fn carried_over(checkpoint: rusqlite::Result<()>) -> rusqlite::Result<()> {
-    let passes = |code| {
-        matches!(
-            code,
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull)
-        )
-    };
-    checkpoint.or_else(|e| if passes(e.sqlite_error_code()) { Ok(()) } else { Err(e) })
 }
 
 fn check_owner(connection: &Connection, path: &Path) -> Result<(), JournalError> {

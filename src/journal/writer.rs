@@ -8,9 +8,11 @@
 //! - any other failure ends the thread: after a failed write or sync nobody knows
 //!   what is on disk, and the honest way on is a restart, which recovers it.
 
+mod checkpoint;
 mod room;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -43,6 +45,8 @@ pub(crate) struct Writer {
     pub(super) path: std::path::PathBuf,
     settings: config::Journal,
     connection: Connection,
+    /// Pages in the write-ahead log after the last commit.
+    log_pages: Arc<AtomicI32>,
     cursors: Arc<Cursors>,
     commits: broadcast::Sender<Commit>,
     /// The next event's number; advances only after COMMIT.
@@ -79,14 +83,16 @@ struct Placed {
 impl Writer {
     pub(super) fn new(
         settings: &config::Journal,
-        connection: Connection,
+        mut connection: Connection,
         cursors: Arc<Cursors>,
         commits: broadcast::Sender<Commit>,
         asked: watch::Sender<u64>,
         metrics: Arc<Metrics>,
     ) -> rusqlite::Result<Self> {
         let next_seq = append::next_seq(&connection)?;
+        let log_pages = checkpoint::pages_of_log(&mut connection)?;
         Ok(Self {
+            log_pages,
             path: settings.path.clone(),
             settings: settings.clone(),
             connection,
@@ -188,7 +194,7 @@ impl Writer {
             self.resume().await?;
         }
         self.publish(batches, requests, placed);
-        Ok(())
+        self.carry_over()
     }
 
     fn try_commit(

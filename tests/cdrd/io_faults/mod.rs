@@ -17,9 +17,10 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use self::shim::{Fault, Kind, SYNC, Shim, WRITE};
-use crate::harness::until;
+use crate::harness::{Bench, envelopes_so_far, until};
 use crate::kills::scene::{Deaf, Run, Scene, WHOLE, now_ms};
 use crate::kills::{number, truth};
+use crate::process::{Process, cdrd};
 
 /// Faults of a run that nobody asked to be longer.
 const FAULTS: u64 = 10;
@@ -164,27 +165,48 @@ async fn nothing_is_lost_or_torn_whichever_call_fails_on_whichever_file() {
     truth::check(faulty.scene, faults).await;
 }
 
-/// The log goes over into the database at a checkpoint. Should the system not have
-/// written what it took for written, the log must not be given up.
+/// The log goes over into the database at a checkpoint. SQLite keeps the log if that
+/// cannot be synced, and says nothing; a disk that fails is told all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_that_cannot_be_synced_ends_the_process_and_loses_nothing() {
-    let mut faulty = Faulty::new(3).await;
-    faulty.start();
-    faulty.subscribed().await;
-    let fault = Fault { pattern: JOURNAL[0], calls: SYNC, kind: Kind::Io, after: 0, times: 1 };
-    faulty.shim.arm(&fault);
-    let began_ms = now_ms();
-    let deadline = Instant::now() + crate::harness::PATIENCE;
-    while faulty.shim.hits() == 0 {
-        assert!(Instant::now() < deadline, "there is no checkpoint");
-        faulty.scene.pbx.push_calls(20).await;
-        // In step with the process, which has nothing to catch up with then.
-        let _ = faulty.scene.pbx.settle().await;
+    let bench = Bench::new().await;
+    let (shim, config) = (Shim::compile(bench.directory.path()), bench.path("config.toml"));
+    let file = bench.path("cdr.jsonl");
+    let sink = format!("[sink.archive]\ntype = \"file\"\npath = {file:?}\nstart = \"beginning\"\n");
+    let text =
+        bench.config_text(&sink).replace("ping_timeout = \"400ms\"", "ping_timeout = \"20s\"");
+    std::fs::write(&config, text).unwrap();
+    let run = || {
+        let mut command = cdrd(["run", "-c"]);
+        command.arg(&config);
+        command
+    };
+    let mut daemon = Process::start(shim.load(&mut run()));
+    bench.subscribed().await;
+    shim.arm(&Fault { pattern: JOURNAL[0], calls: SYNC, kind: Kind::Io, after: 0, times: 1 });
+    let padding = "x".repeat(100_000);
+    let mut sent = 0;
+    // A checkpoint comes with every 16 MB.
+    while shim.hits() == 0 {
+        assert!(sent < 1_000, "there is no checkpoint");
+        let event = format!(
+            "{{\"event_type\":\"extension_presence\",\"n\":{sent},\"note\":\"{padding}\"}}"
+        );
+        bench.pbx.push_raw(&event).await;
+        // In step with the process, until it is gone.
+        let _ = bench.pbx.settle().await;
+        sent += 1;
     }
-    until("the process ends", || std::future::ready(faulty.over().is_some())).await;
-    faulty.shim.disarm();
-    faulty.journal_failed = true;
-    let status = faulty.over().expect("just seen");
-    faulty.ended(status, &fault, began_ms);
-    truth::check(faulty.scene, 1).await;
+    daemon.logs("disk I/O error").await;
+    let ended = daemon.ended().await.ended_with(74);
+    assert!(ended.stderr.contains(&bench.path("journal.db").display().to_string()), "{ended:?}");
+    let mut daemon = Process::start(&mut run());
+    daemon.logs("ready").await;
+    let journalled = bench.journalled();
+    assert!(journalled + 10 > sent, "{journalled} of {sent}");
+    until("the file has everything", async || envelopes_so_far(&file).len() >= journalled).await;
+    daemon.signal("TERM");
+    daemon.ended().await.ended_with(0);
+    let checked = cdrd(["journal", "check", "-c"]).arg(&config).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
 }
