@@ -31,6 +31,9 @@ use crate::process::{Process, cdrd};
 /// of `nsenter`: as root, or as anybody where user namespaces are allowed.
 const WAYS: [(&str, &[&str]); 2] =
     [("-m", &["-m"]), ("-rm", &["-U", "--preserve-credentials", "-m"])];
+/// What a stop may take where there is room, and where there is none to wait for.
+const PATIENT: &str = "60s";
+const HASTY: &str = "1s";
 /// How long a PBX waits for a client that does not read.
 const STALL: Duration = Duration::from_millis(500);
 
@@ -78,8 +81,8 @@ impl Disk {
         command
     }
 
-    fn start(&self, config: &Path) -> Process {
-        Process::start(&mut self.cdrd(&["run", "--drain", "1s"], config))
+    fn start(&self, config: &Path, drain: &str) -> Process {
+        Process::start(&mut self.cdrd(&["run", "--drain", drain], config))
     }
 
     /// Fills it, and whatever becomes free, until told to stop; then it has room.
@@ -129,8 +132,8 @@ impl Scene {
     }
 
     /// Up, and nothing to be fetched any more: whatever comes now is known.
-    async fn start(&self) -> Process {
-        let daemon = self.disk.start(&self.config);
+    async fn start(&self, drain: &str) -> Process {
+        let daemon = self.disk.start(&self.config, drain);
         self.bench.subscribed().await;
         self.closed().await;
         daemon
@@ -197,7 +200,7 @@ async fn rounds_on_a_full_disk(mebibytes: u32, journal: bool, file: bool, says: 
     let pbx = &scene.bench.pbx;
     for round in 0..number("CDRD_DISK_ROUNDS", 1) {
         // A process of its own, whose log tells of this round alone.
-        let daemon = scene.start().await;
+        let daemon = scene.start(PATIENT).await;
         scene.bench.push(20).await;
         let full = CancellationToken::new();
         let trouble = async {
@@ -241,7 +244,7 @@ async fn while_the_disk_of_journal_and_file_is_full_both_wait_and_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_disk_that_is_full_the_daemon_can_be_stopped_started_and_killed() {
     let Some(scene) = Scene::new(32, true, true).await else { return };
-    let daemon = scene.start().await;
+    let daemon = scene.start(HASTY).await;
     scene.bench.push(20).await;
     let full = CancellationToken::new();
     let pbx = &scene.bench.pbx;
@@ -254,7 +257,7 @@ async fn on_a_disk_that_is_full_the_daemon_can_be_stopped_started_and_killed() {
         assert!([74, 75].contains(&stopped.code()), "{stopped:?}");
         for _ in 0..3 {
             pbx.push_calls(10).await;
-            let mut daemon = scene.disk.start(&scene.config);
+            let mut daemon = scene.disk.start(&scene.config, HASTY);
             // It waits, or says why it cannot start; it does not go on as if nothing were.
             daemon
                 .has_logged("how it is", |log| log.contains("ready") || log.contains("full"))
@@ -272,7 +275,7 @@ async fn on_a_disk_that_is_full_the_daemon_can_be_stopped_started_and_killed() {
         full.cancel();
     };
     tokio::join!(scene.disk.fill(&full), trouble);
-    let mut daemon = scene.disk.start(&scene.config);
+    let mut daemon = scene.disk.start(&scene.config, PATIENT);
     scene.bench.subscribed().await;
     until_within(PATIENCE, "every call is there", async || {
         let calls = scene.calls();

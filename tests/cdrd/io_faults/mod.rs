@@ -83,8 +83,8 @@ impl Faulty {
         }
         let deadline = Instant::now() + LOOK;
         while self.shim.hits() == 0 && Instant::now() < deadline && self.over().is_none() {
-            self.scene.pbx.push_calls(random.u64(1..6)).await;
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.scene.pbx.push_calls(random.u64(1..3)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let is_hit = self.shim.hits() > 0;
         self.journal_failed |= is_hit && JOURNAL.contains(&fault.pattern);

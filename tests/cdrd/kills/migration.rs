@@ -1,7 +1,7 @@
 //! A journal that an older cdrd wrote, taken over by this one, which is killed while it
 //! does so.
 //!
-//! `tests/samples/journal-1.db.zst` was written by format 1: events of a simulated PBX, a
+//! `tests/journals/journal-1.db.zst` was written by format 1: events of a simulated PBX, a
 //! sink that has them all (`books`), one that has none (`late`), one with a dead letter
 //! (`crm`), a quarantine entry, and gaps. `journal-1.txt` says what is in it. Both were made by
 //!
@@ -33,7 +33,7 @@ const KILLS_OF_ONE: u64 = 4;
 const LIFE_MS: u64 = 150;
 
 fn sample(ending: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journals");
     folder.join(format!("journal-1.{ending}"))
 }
 

@@ -2,12 +2,13 @@
 //! the daemon's own words are compared with that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::ready;
 use std::process::Command;
+use std::time::Duration;
 
 use cdrd::journal::gaps::{self, Kind, Span};
 use cdrd::journal::reader::Reader;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::scene::{Deaf, Run, Scene, WHOLE, patience};
 use super::traces::{at_sinks, check_files, id_of};
@@ -15,6 +16,8 @@ use crate::harness::until_within;
 use crate::listener::data;
 use crate::process::cdrd;
 
+/// Between two looks at everything.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// What came before a connection was cut off is read later on a busy machine, and a gap
 /// begins with the last of it. A comparison with REST begins 35 s before the gap.
 const LATE_MS: i64 = 5_000;
@@ -68,11 +71,7 @@ pub async fn check(scene: Scene, kills: u64) {
     })
     .await;
     let wanted = exported(&scene);
-    until_within(patience(kills), "every sink has everything", || {
-        run.gather(&scene);
-        ready(at_sinks(&scene).values().all(|ids| wanted.ids.is_subset(ids)))
-    })
-    .await;
+    everywhere(&scene, &run, &wanted, kills).await;
     run.end(&scene).await;
 
     let exported = exported(&scene);
@@ -89,6 +88,23 @@ pub async fn check(scene: Scene, kills: u64) {
     for kept in ["dead-letters", "quarantine"] {
         let listed = String::from_utf8(command(&scene, &[kept, "list"])).unwrap();
         assert!(listed.lines().count() <= 1, "{kept}: {listed}");
+    }
+}
+
+/// Waits until every sink has everything. To look reads all that they have, so it is not
+/// done all the time.
+async fn everywhere(scene: &Scene, run: &Run, wanted: &Exported, kills: u64) {
+    let deadline = Instant::now() + patience(kills);
+    loop {
+        run.gather(scene);
+        let sinks = at_sinks(scene).into_iter();
+        let lacking: BTreeMap<_, _> =
+            sinks.map(|(sink, ids)| (sink, wanted.ids.difference(&ids).count())).collect();
+        if lacking.values().all(|lacking| *lacking == 0) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "events that sinks lack for ever: {lacking:?}");
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
