@@ -30,4 +30,4 @@ prove:
 soak:
     CDRD_KILLS=1000 cargo test --locked --test cdrd kills:: -- --nocapture
     CDRD_DISK_ROUNDS=10 cargo test --locked --test cdrd disk:: -- --nocapture
-    CDRD_FAULTS=300 cargo test --locked --test cdrd io_faults:: -- --nocapture
+    CDRD_FAULTS=200 cargo test --locked --test cdrd io_faults:: -- --nocapture
