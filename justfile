@@ -33,3 +33,9 @@ prove:
     CDRD_MODEL_CASES=2000 cargo test --locked --test cdrd journal_model:: -- --nocapture
     CDRD_DAMAGES=2500 CDRD_SEED=11 cargo test --locked --test cdrd damage:: -- --nocapture
     CDRD_HOSTILE_TYPES=1000000 CDRD_HOSTILE_MIB=1024 cargo test --locked --test cdrd hostile:: -- --nocapture --test-threads 3
+
+# What takes long: kills, full disks, disks that fail. Half an hour
+soak:
+    CDRD_KILLS=1000 cargo test --locked --test cdrd kills:: -- --nocapture
+    CDRD_DISK_ROUNDS=10 cargo test --locked --test cdrd disk:: -- --nocapture
+    CDRD_FAULTS=200 cargo test --locked --test cdrd io_faults:: -- --nocapture

@@ -11,7 +11,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode, MAIN_DB};
 
 use super::{JournalError, schema};
 
@@ -108,11 +109,19 @@ fn work(
     }
 }
 
-/// A full disk is no failure: the log keeps what could not be carried over, and the next
-/// commit finds out how things are.
+/// Unlike SQLite's own checkpoints, a failure of the disk is told. What waits for a reader
+/// or for room is carried over by a later one: until then the log has it.
 fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    match connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-        Err(e) if e.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
-        done => done,
+    use ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
+    match connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE) {
+        Err(e)
+            if matches!(
+                e.sqlite_error_code(),
+                Some(DatabaseBusy | DatabaseLocked | DiskFull)
+            ) =>
+        {
+            Ok(())
+        }
+        done => done.map(drop),
     }
 }

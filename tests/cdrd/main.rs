@@ -13,6 +13,8 @@
 //! | `journal` | places, repeats, cursors, lag, retention, full, locked |
 //! | `journal_model` | is the journal what a model says, after random sequences and crashes? |
 //! | `damage` | what becomes of a journal whose bytes have changed? |
+//! | `disk` | does it wait while a disk is full, and go on? |
+//! | `io_faults` | does it end, or try again, and lose nothing, when a disk fails? |
 //! | `conformance` | does every sink keep the contract? |
 //! | `http` | which answers confirm, retry, or make a dead letter |
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
@@ -21,6 +23,7 @@
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
 //! | `crash` | kill -9 at random moments |
+//! | `kills` | the same with all sinks at once, and whatever can be interrupted |
 //! | `admin` | metrics, health, status, the page: is it so, and who may see it? |
 //! | `reload` | SIGHUP: what changes, and what must not |
 //! | `systemd` | readiness, status line, watchdog, reload, over a real socket |
@@ -48,6 +51,7 @@ mod conformance;
 mod counter;
 mod crash;
 mod damage;
+mod disk;
 mod faults;
 mod files;
 mod formats;
@@ -57,8 +61,10 @@ mod harness;
 mod hostile;
 mod http;
 mod independent;
+mod io_faults;
 mod journal;
 mod journal_model;
+mod kills;
 mod listener;
 mod load;
 mod lockout;

@@ -130,6 +130,16 @@ impl Process {
         assert!(seen.is_some(), "never logged {what}: {}", self.err.text());
     }
 
+    /// Whether its standard output has these words by now.
+    pub fn has_printed(&self, words: &str) -> bool {
+        self.out.text().contains(words)
+    }
+
+    /// Whether it runs and has printed nothing yet.
+    pub fn is_silent(&mut self) -> bool {
+        self.out.text().is_empty() && self.child.try_wait().unwrap().is_none()
+    }
+
     /// Its standard error so far.
     pub fn log(&self) -> String {
         self.err.text()

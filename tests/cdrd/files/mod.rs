@@ -28,7 +28,7 @@ fn configure(bench: &Bench, sinks: &str) -> PathBuf {
 }
 
 /// The names in a folder, in order; none if there is no folder.
-fn names(folder: &Path) -> Vec<String> {
+pub fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.collect();
@@ -37,7 +37,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// Names of files that are finished: neither hidden, nor being written, nor lists.
-fn finished(folder: &Path) -> Vec<String> {
+pub fn finished(folder: &Path) -> Vec<String> {
     let mut names = names(folder);
     names.retain(|name| {
         !name.starts_with('.') && !name.ends_with(".part") && !name.contains("manifest")
@@ -45,7 +45,7 @@ fn finished(folder: &Path) -> Vec<String> {
     names
 }
 
-fn unpacked(name: &str, bytes: Vec<u8>) -> Vec<u8> {
+pub fn unpacked(name: &str, bytes: Vec<u8>) -> Vec<u8> {
     match name.rsplit_once('.') {
         Some((_, "zst")) => zstd::decode_all(&*bytes).unwrap(),
         Some((_, "gz")) => {
@@ -91,7 +91,7 @@ fn whole(mut text: Vec<u8>) -> Vec<u8> {
     text
 }
 
-fn lines(text: &[u8]) -> Vec<Value> {
+pub fn lines(text: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(text).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "half a line at the end");
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -102,7 +102,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// The manifest agrees with every finished file, and names no other.
-fn check_manifest(folder: &Path) -> Vec<Value> {
+pub fn check_manifest(folder: &Path) -> Vec<Value> {
     let manifest = lines(&std::fs::read(folder.join("books.manifest.jsonl")).unwrap_or_default());
     let listed: Vec<_> = manifest.iter().map(|line| line["file"].as_str().unwrap()).collect();
     let distinct: BTreeSet<_> = listed.iter().collect();
