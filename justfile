@@ -27,15 +27,12 @@ soak:
     CDRD_PACKETS_SECONDS=300 cargo test --locked --test cdrd packets:: -- --nocapture
     CDRD_BIN=target/release/cdrd CDRD_LOAD_SECONDS=1800 CDRD_LOAD_RATE=2000 cargo test --locked --test cdrd load::a_steady -- --nocapture
     CDRD_WEEK_HOURS=168 cargo test --locked --test cdrd week:: -- --nocapture
+    CDRD_KILLS=1000 cargo test --locked --test cdrd kills:: -- --nocapture
+    CDRD_DISK_ROUNDS=10 cargo test --locked --test cdrd disk:: -- --nocapture
+    CDRD_FAULTS=200 cargo test --locked --test cdrd io_faults:: -- --nocapture
 
 # The tests of docs/reliability.md, as long as they were run for that page
 prove:
     CDRD_MODEL_CASES=2000 cargo test --locked --test cdrd journal_model:: -- --nocapture
     CDRD_DAMAGES=2500 CDRD_SEED=11 cargo test --locked --test cdrd damage:: -- --nocapture
     CDRD_HOSTILE_TYPES=1000000 CDRD_HOSTILE_MIB=1024 cargo test --locked --test cdrd hostile:: -- --nocapture --test-threads 3
-
-# What takes long: kills, full disks, disks that fail. Half an hour
-soak:
-    CDRD_KILLS=1000 cargo test --locked --test cdrd kills:: -- --nocapture
-    CDRD_DISK_ROUNDS=10 cargo test --locked --test cdrd disk:: -- --nocapture
-    CDRD_FAULTS=200 cargo test --locked --test cdrd io_faults:: -- --nocapture
