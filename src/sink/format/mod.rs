@@ -10,6 +10,8 @@
 //! Whatever the form, a sink's [`Mask`] is applied here, so no sink can forget it.
 //! Without a mask the PBX's bytes are handed on by reference.
 
+mod binary;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+pub use binary::attribute_headers;
 
 use super::mask::Mask;
 use crate::config::{Section, quoted};

@@ -81,7 +81,8 @@ impl LineSettings {
     }
 }
 
-fn read_retry(section: &mut Section) -> Retry {
+/// Reads `retry` of sinks that give nothing up unless told to.
+pub fn read_retry(section: &mut Section) -> Retry {
     let max = section.duration("max", Retry::LOCAL.max, WAITS);
     let initial = section.duration("initial", Retry::LOCAL.initial.min(max), WAITS);
     if initial > max && !section.has_faults() {

@@ -1,0 +1,274 @@
+//! A connection, from the first byte to the first thing that goes wrong.
+//!
+//! The client library would connect again by itself, but then acknowledgements that
+//! were on their way would be waited for in vain until they are overdue, and nobody
+//! would look whether the stream is still there. So a connection is used until it
+//! breaks, and the next delivery makes a new one, after the runner's wait.
+
+use std::sync::{Arc, Mutex};
+
+use async_nats::jetstream::ContextBuilder;
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr, jetstream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use reqwest::Url;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::judge::{Verdict, connect_words, judge, server_words};
+use super::settings::{Auth, Settings};
+use super::stream::{self, Found};
+use super::{Judged, NAME};
+use crate::config::Tls;
+use crate::event::Stored;
+use crate::sink::format::{Encoder, Format, attribute_headers};
+use crate::tls;
+
+/// What JetStream takes for the identity of a message.
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+const CONTENT_TYPE: &str = "content-type";
+
+/// A connection that has worked so far.
+pub struct Connection {
+    url: Url,
+    _client: Client,
+    jetstream: jetstream::Context,
+    trouble: Arc<Trouble>,
+}
+
+/// What ended a connection.
+#[derive(Debug, Default)]
+struct Trouble {
+    over: CancellationToken,
+    said: Mutex<Option<String>>,
+}
+
+impl Trouble {
+    fn note(&self, event: Event) {
+        match event {
+            Event::Disconnected | Event::Closed => {}
+            // Even where the connection stands: something will not be acknowledged.
+            Event::ServerError(error) => {
+                let mut said = self.said.lock().expect("no panic while locked");
+                said.get_or_insert_with(|| server_words(&error));
+            }
+            _ => return,
+        }
+        self.over.cancel();
+    }
+
+    fn words(&self) -> String {
+        let said = self.said.lock().expect("no panic while locked").clone();
+        said.unwrap_or_else(|| "the connection was lost".to_owned())
+    }
+}
+
+/// Why events were not published, and what of the connection.
+pub struct Fault {
+    /// For the operator.
+    pub reason: String,
+    /// The connection can be used again.
+    pub stands: bool,
+}
+
+impl Connection {
+    /// To the first server that takes us. `make_stream`: makes the stream, if the file
+    /// says so and it is not there. Also says what was found.
+    ///
+    /// # Errors
+    /// For the operator: what each server did, or what is wrong with the stream.
+    pub async fn open(settings: &Settings, make_stream: bool) -> Result<(Self, Found), String> {
+        let mut faults = Vec::new();
+        for url in &settings.urls {
+            match Self::open_one(settings, url).await {
+                Ok(connection) => {
+                    let found = connection.look(settings, make_stream).await;
+                    return Ok((connection, found.map_err(|e| format!("{url}: {e}"))?));
+                }
+                Err(reason) => faults.push(format!("{url}: {reason}")),
+            }
+        }
+        Err(faults.join("; "))
+    }
+
+    async fn open_one(settings: &Settings, url: &Url) -> Result<Self, String> {
+        let trouble = Arc::<Trouble>::default();
+        let options = options(settings, url, &trouble).await?;
+        let address: ServerAddr =
+            url.as_str().parse().map_err(|e| format!("is no server's address: {e}"))?;
+        // The library's own limit does not cover the look-up of the name.
+        let client = match timeout(settings.connect_timeout, options.connect(address)).await {
+            Ok(client) => client.map_err(|e| connect_words(&e))?,
+            Err(_) => {
+                let limit = settings.connect_timeout;
+                return Err(format!("no connection within {limit:?}; is there a firewall in between?"));
+            }
+        };
+        let jetstream = ContextBuilder::new()
+            .timeout(settings.timeout)
+            .max_ack_inflight(settings.in_flight)
+            .build(client.clone());
+        Ok(Self { url: url.clone(), _client: client, jetstream, trouble })
+    }
+
+    /// Which server it is.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Whether nothing is wrong with it so far.
+    pub fn stands(&self) -> bool {
+        !self.trouble.over.is_cancelled()
+    }
+
+    async fn look(&self, settings: &Settings, make: bool) -> Result<Found, String> {
+        let found = tokio::select! {
+            found = stream::look(&self.jetstream, settings) => found?,
+            () = self.trouble.over.cancelled() => Found::Unknown(self.trouble.words()),
+        };
+        match (&found, &settings.create_stream) {
+            (Found::ToBeMade(name), Some(new)) if make => {
+                stream::make(&self.jetstream, new).await?;
+                info!(sink = %settings.sink, stream = name, "stream was made");
+            }
+            (Found::Stream { name, .. }, _) => {
+                debug!(sink = %settings.sink, stream = name, "events go to this stream");
+            }
+            _ => {}
+        }
+        Ok(found)
+    }
+
+    /// Publishes, in order, what is not judged yet, and waits for each acknowledgement.
+    /// After the first fault nothing more is sent; what is on its way is waited for
+    /// unless the connection is lost. Returns the fault of the earliest event.
+    pub async fn publish(
+        &self,
+        settings: &Settings,
+        events: &[&Stored],
+        judged: &mut Judged,
+    ) -> Option<Fault> {
+        let mut waiting = events.iter().copied();
+        let mut flying = FuturesUnordered::new();
+        let mut first: Option<(u64, Fault)> = None;
+        loop {
+            while first.is_none() && flying.len() < settings.in_flight {
+                let Some(event) = waiting.by_ref().find(|event| !judged.has(event)) else { break };
+                flying.push(self.publish_one(settings, event));
+            }
+            let (seq, verdict) = tokio::select! {
+                answer = flying.next() => match answer {
+                    Some(answer) => answer,
+                    None => return first.map(|(_, fault)| fault),
+                },
+                () = self.trouble.over.cancelled() => {
+                    return Some(Fault { reason: self.told(&self.trouble.words()), stands: false });
+                }
+            };
+            let (reason, stands) = match verdict {
+                Ok(()) => {
+                    judged.note(seq, Ok(()));
+                    continue;
+                }
+                Err(Verdict::Refused(reason)) => {
+                    judged.note(seq, Err(self.told(&reason)));
+                    continue;
+                }
+                Err(Verdict::Later(reason)) => (reason, true),
+                Err(Verdict::Anew(reason)) => (reason, false),
+            };
+            let stands = stands && first.as_ref().is_none_or(|(_, fault)| fault.stands);
+            match &mut first {
+                Some((earliest, fault)) if *earliest < seq => fault.stands = stands,
+                _ => first = Some((seq, Fault { reason: self.told(&reason), stands })),
+            }
+        }
+    }
+
+    async fn publish_one(
+        &self,
+        settings: &Settings,
+        event: &Stored,
+    ) -> (u64, Result<(), Verdict>) {
+        let subject = settings.subject.of(event);
+        let body = settings.encoder.body(event);
+        let headers = headers(&settings.encoder, event);
+        let sent = self.jetstream.publish_with_headers(subject.clone(), headers, body).await;
+        let acknowledged = match sent {
+            Ok(acknowledgement) => acknowledgement.await,
+            Err(e) => Err(e),
+        };
+        let judged = acknowledged.map(drop).map_err(|e| judge(&e, &subject));
+        (event.seq, judged)
+    }
+
+    fn told(&self, reason: &str) -> String {
+        format!("{}: {reason}", self.url)
+    }
+}
+
+/// The id, and what the body does not say itself (CloudEvents NATS binding 1.0).
+fn headers(encoder: &Encoder, event: &Stored) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(MESSAGE_ID, event.event.id.to_string());
+    headers.insert(CONTENT_TYPE, encoder.content_type());
+    if encoder.format() == Format::Raw {
+        for (name, value) in attribute_headers(event) {
+            headers.insert(name, value.as_str());
+        }
+    }
+    headers
+}
+
+async fn options(
+    settings: &Settings,
+    url: &Url,
+    trouble: &Arc<Trouble>,
+) -> Result<ConnectOptions, String> {
+    let trouble = Arc::clone(trouble);
+    let options = match &settings.auth {
+        None => ConnectOptions::new(),
+        Some(Auth::Token(token)) => ConnectOptions::with_token(token.reveal().to_owned()),
+        Some(Auth::Nkey(seed)) => ConnectOptions::with_nkey(seed.reveal().to_owned()),
+        Some(Auth::User(name, password)) => {
+            ConnectOptions::with_user_and_password(name.clone(), password.reveal().to_owned())
+        }
+        // The error would show the text.
+        Some(Auth::Credentials(text)) => ConnectOptions::with_credentials(text.reveal())
+            .map_err(|_| "the credentials of this sink's auth cannot be read".to_owned())?,
+    };
+    let options = options
+        .name(NAME)
+        .connection_timeout(settings.connect_timeout)
+        .request_timeout(Some(settings.timeout))
+        .ignore_discovered_servers()
+        // The least that the library can be told. See the top of this file.
+        .max_reconnects(1)
+        .event_callback(move |event| {
+            trouble.note(event);
+            std::future::ready(())
+        });
+    let wanted = settings.wants_tls(url);
+    let options = if wanted { options.require_tls(true) } else { options };
+    match client_config(settings).await {
+        Ok(config) => Ok(options.tls_client_config(config)),
+        Err(reason) if wanted => Err(reason),
+        // Only servers that insist on TLS will notice.
+        Err(_) => Ok(options),
+    }
+}
+
+async fn client_config(settings: &Settings) -> Result<rustls::ClientConfig, String> {
+    let tls = settings.tls.clone().unwrap_or_default();
+    if tls.insecure_skip_verify && tls.pin_sha256.is_none() {
+        warn!(sink = %settings.sink, "insecure_skip_verify: anybody in between can read the calls; use tls.pin_sha256");
+    }
+    // Reading the system's roots takes milliseconds: not on an async thread.
+    let config = tokio::task::spawn_blocking(move || read(&tls)).await;
+    config.map_err(|e| e.to_string())?
+}
+
+fn read(tls: &Tls) -> Result<rustls::ClientConfig, String> {
+    tls::client_config(tls).map(|config| (*config).clone()).map_err(|e| e.to_string())
+}
