@@ -271,6 +271,36 @@ impl<const LINE: bool> Subject for Socket<LINE> {
     }
 }
 
+/// A real NATS server, which is killed and comes back.
+#[cfg(feature = "nats")]
+struct Nats {
+    server: crate::nats::Server,
+}
+
+#[cfg(feature = "nats")]
+impl Subject for Nats {
+    async fn new(_: &Bench) -> Self {
+        Self { server: crate::nats::Server::with_stream() }
+    }
+
+    fn table(&self) -> String {
+        let table = crate::nats::sink(&self.server, "format = \"raw\"");
+        table.replace("[sink.nats]", "[sink.subject]").replace("start = \"beginning\"\n", "")
+    }
+
+    fn delivered(&self) -> Vec<Vec<u8>> {
+        self.server.stored().into_iter().map(|message| message.body).collect()
+    }
+
+    fn break_down(&self) {
+        self.server.kill();
+    }
+
+    fn mend(&self) {
+        self.server.start();
+    }
+}
+
 /// The real program, killed when dropped.
 struct Program(Child);
 
@@ -409,7 +439,8 @@ async fn takes_hostile_content_as_it_is<S: Subject>() {
 }
 
 macro_rules! every_sink {
-    ($($name:ident: $subject:ty,)*) => {$(
+    ($($(#[$meta:meta])* $name:ident: $subject:ty,)*) => {$(
+        $(#[$meta])*
         mod $name {
             use super::*;
 
@@ -447,6 +478,8 @@ every_sink! {
     file: File,
     file_rotating: Files,
     http: Http,
+    #[cfg(feature = "nats")]
+    nats: Nats,
     socket: Socket<false>,
     socket_confirming: Socket<true>,
     stdout: Stdout,

@@ -17,6 +17,7 @@
 //! | `http` | which answers confirm, retry, or make a dead letter |
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
 //! | `plugins` | programs and receivers of lines that crash, hang, refuse, talk nonsense |
+//! | `nats` | a real NATS server: what confirms, who is let in, which stream |
 //! | `second_chances` | dead letters, quarantine, replay, export; with a daemon and without |
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
@@ -54,6 +55,8 @@ mod journal;
 mod journal_model;
 mod listener;
 mod lockout;
+#[cfg(feature = "nats")]
+mod nats;
 mod operations;
 mod plugins;
 mod port;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::judge::{Verdict, connect_words, judge, server_words};
-use super::settings::{Auth, Settings};
+use super::settings::{Auth, Settings, credentials};
 use super::stream::{self, Found};
 use super::{Judged, NAME};
 use crate::config::Tls;
@@ -155,7 +155,9 @@ impl Connection {
         loop {
             while first.is_none() && flying.len() < settings.in_flight {
                 let Some(event) = waiting.by_ref().find(|event| !judged.has(event)) else { break };
-                flying.push(self.publish_one(settings, event));
+                // One after the other: the order of the stream is that of sending.
+                let sent = self.send(settings, event).await;
+                flying.push(sent);
             }
             let (seq, verdict) = tokio::select! {
                 answer = flying.next() => match answer {
@@ -186,21 +188,23 @@ impl Connection {
         }
     }
 
-    async fn publish_one(
+    /// Hands an event to the connection; what it returns waits for the acknowledgement.
+    async fn send(
         &self,
         settings: &Settings,
         event: &Stored,
-    ) -> (u64, Result<(), Verdict>) {
-        let subject = settings.subject.of(event);
+    ) -> impl Future<Output = (u64, Result<(), Verdict>)> + use<> {
+        let (seq, subject) = (event.seq, settings.subject.of(event));
         let body = settings.encoder.body(event);
         let headers = headers(&settings.encoder, event);
         let sent = self.jetstream.publish_with_headers(subject.clone(), headers, body).await;
-        let acknowledged = match sent {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(e) => Err(e),
-        };
-        let judged = acknowledged.map(drop).map_err(|e| judge(&e, &subject));
-        (event.seq, judged)
+        async move {
+            let acknowledged = match sent {
+                Ok(acknowledgement) => acknowledgement.await,
+                Err(e) => Err(e),
+            };
+            (seq, acknowledged.map(drop).map_err(|e| judge(&e, &subject)))
+        }
     }
 
     fn told(&self, reason: &str) -> String {
@@ -234,9 +238,8 @@ async fn options(
         Some(Auth::User(name, password)) => {
             ConnectOptions::with_user_and_password(name.clone(), password.reveal().to_owned())
         }
-        // The error would show the text.
-        Some(Auth::Credentials(text)) => ConnectOptions::with_credentials(text.reveal())
-            .map_err(|_| "the credentials of this sink's auth cannot be read".to_owned())?,
+        Some(Auth::Credentials(text)) => credentials(text.reveal())
+            .ok_or_else(|| "the credentials of this sink's auth cannot be read".to_owned())?,
     };
     let options = options
         .name(NAME)

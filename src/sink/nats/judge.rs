@@ -106,11 +106,16 @@ pub fn server_words(error: &ServerError) -> String {
 
 /// The innermost cause, which says the most.
 pub fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
+    root(error).to_string()
+}
+
+/// The same, not as words.
+pub fn root<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
     }
-    innermost.to_string()
+    root
 }
 
 /// The cause of a type, wherever it is in the chain.

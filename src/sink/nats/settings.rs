@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::ConnectOptions;
 use reqwest::Url;
 
 use super::stream::NewStream;
@@ -173,9 +174,15 @@ fn checked(
 }
 
 fn is_creds(text: &str) -> Result<(), &'static str> {
-    async_nats::ConnectOptions::with_credentials(text).map(drop).map_err(
-        |_| "is not the content of a .creds file; it must have a user's JWT and its nkey seed, as \"nsc generate creds\" writes them",
+    credentials(text).map(drop).ok_or(
+        "is not the content of a .creds file; it must have a user's JWT and its nkey seed, as \"nsc generate creds\" writes them",
     )
+}
+
+/// What such a file says. Its error would show the text.
+pub fn credentials(text: &str) -> Option<ConnectOptions> {
+    // Secrets come without their last line end, and the library wants one.
+    ConnectOptions::with_credentials(&format!("{text}\n")).ok()
 }
 
 fn is_seed(text: &str) -> Result<(), &'static str> {

@@ -1,15 +1,18 @@
 //! The stream behind the subjects: looked for at every connect, and made if the
 //! configuration says so.
 
+use std::error::Error;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{GetStreamByNameErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::{
+    GetStreamByNameErrorKind, GetStreamErrorKind, RequestError, RequestErrorKind,
+};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
 use super::Settings;
-use super::judge::innermost;
+use super::judge::{innermost, root};
 use super::subject::Subject;
 use crate::config::Section;
 
@@ -124,7 +127,7 @@ pub async fn look(jetstream: &Context, settings: &Settings) -> Result<Found, Str
                     "no stream takes the subjects {subject}; make one (nats stream add CDR --subjects \"{subject}\"), or set create_stream"
                 ));
             }
-            Err(e) => return unanswered(&innermost(&e)),
+            Err(e) => return unanswered(&e),
         },
     };
     match jetstream.get_stream(&name).await {
@@ -142,7 +145,7 @@ pub async fn look(jetstream: &Context, settings: &Settings) -> Result<Found, Str
             GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Ok(Found::ToBeMade(name))
             }
-            _ => unanswered(&innermost(&e)),
+            _ => unanswered(&e),
         },
     }
 }
@@ -158,11 +161,13 @@ pub async fn make(jetstream: &Context, new: &NewStream) -> Result<(), String> {
 
 /// A server without JetStream has nobody who answers; one that does not let us ask may
 /// let us publish all the same.
-fn unanswered(why: &str) -> Result<Found, String> {
-    if why.contains("no responders") {
-        return Err("JetStream is not enabled on this server, or for this account".to_owned());
+fn unanswered(error: &(dyn Error + 'static)) -> Result<Found, String> {
+    match root(error).downcast_ref::<RequestError>().map(RequestError::kind) {
+        Some(RequestErrorKind::NoResponders) => {
+            Err("JetStream is not enabled on this server, or not for this account".to_owned())
+        }
+        _ => Ok(Found::Unknown(innermost(error))),
     }
-    Ok(Found::Unknown(why.to_owned()))
 }
 
 fn stream_name(text: &str) -> Result<String, String> {
