@@ -18,6 +18,7 @@
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
 //! | `plugins` | programs and receivers of lines that crash, hang, refuse, talk nonsense |
 //! | `nats` | a real NATS server: what confirms, who is let in, which stream |
+//! | `pair` | do two daemons at one PBX and one receiver lose nothing and double nothing? |
 //! | `second_chances` | dead letters, quarantine, replay, export; with a daemon and without |
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
@@ -58,6 +59,7 @@ mod lockout;
 #[cfg(feature = "nats")]
 mod nats;
 mod operations;
+mod pair;
 mod plugins;
 mod port;
 mod process;

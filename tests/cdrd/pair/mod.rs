@@ -1,0 +1,207 @@
+//! Two daemons as one: both hear the same PBX and feed the same receiver, and each is
+//! killed, cut off from the PBX and cut off from the receiver in turn. No call may be
+//! missing, though nothing is fetched back over REST.
+//!
+//! `CDRD_PAIR_CALLS=10000` makes the long form; figures are printed.
+
+#[cfg(feature = "nats")]
+mod nats;
+mod receiver;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use cdrd::simulator::{DOMAIN, Options, PASSWORD};
+
+use crate::harness::{Bench, PATIENCE, QUICK, until_within};
+use crate::process::{Process, cdrd};
+use wire::Wire;
+
+/// Calls of the short form.
+const CALLS: u64 = 504;
+/// Faults for each call of the long form would take hours: so many in all.
+const ROUNDS: u64 = 28;
+
+/// What both feed.
+trait Target {
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+
+    /// A table `[sink.shared]` that reaches it at this address.
+    fn sink(&self, at: SocketAddr) -> String;
+
+    /// The `session_id` of every CDR that is there, doubles too, in any order.
+    fn calls(&self) -> Vec<String>;
+
+    /// It fails for a moment and is itself again when this returns.
+    async fn stumble(&self) {}
+}
+
+/// One of the two.
+struct Node {
+    config: PathBuf,
+    to_pbx: Wire,
+    to_target: Wire,
+    program: Option<Process>,
+}
+
+impl Node {
+    fn new(bench: &Bench, target: &impl Target, name: &str) -> Self {
+        let (to_pbx, to_target) = (Wire::to(bench.pbx.addr()), Wire::to(target.address()));
+        let directory = bench.path(name);
+        std::fs::create_dir(&directory).unwrap();
+        let config = directory.join("config.toml");
+        let text = format!(
+            "[pbx.hq]\nurl = \"ws://{}/wsi\"\nlogin = {{ username = \"cdr\", domain = {DOMAIN:?}, \
+             password = {PASSWORD:?} }}\n{QUICK}\n[journal]\npath = {:?}\n{}\n",
+            to_pbx.address,
+            directory.join("journal.db"),
+            target.sink(to_target.address),
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut node = Self { config, to_pbx, to_target, program: None };
+        node.start();
+        node
+    }
+
+    fn start(&mut self) {
+        let config = self.config.to_str().unwrap();
+        let arguments = ["run", "--log-level", "error", "-c", config];
+        self.program = Some(Process::start(&mut cdrd(arguments)));
+    }
+
+    fn kill(&mut self) {
+        self.program = None;
+    }
+
+    async fn stop(&mut self) {
+        let program = self.program.take().expect("it runs");
+        program.signal("TERM");
+        program.ended().await.ended_with(0);
+    }
+
+    /// CDRs in its journal.
+    async fn heard(&self) -> usize {
+        let config = self.config.to_str().unwrap();
+        let arguments = ["export", "--type", "call_cdr", "--format", "raw", "-c", config];
+        Process::run(&mut cdrd(arguments), "").await.ended_with(0).stdout.lines().count()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    Killed,
+    CutOffFromPbx,
+    CutOffFromTarget,
+    TargetStumbles,
+}
+
+const FAULTS: [Fault; 4] =
+    [Fault::Killed, Fault::CutOffFromPbx, Fault::CutOffFromTarget, Fault::TargetStumbles];
+
+/// What came of it.
+struct Outcome {
+    sent: BTreeSet<String>,
+    /// By call, how often it is at the target.
+    there: BTreeMap<String, usize>,
+    heard: [usize; 2],
+    faults: BTreeMap<Fault, u32>,
+    took: Duration,
+}
+
+impl Outcome {
+    fn at_target(&self) -> usize {
+        self.there.values().sum()
+    }
+
+    fn assert_nothing_is_missing(&self) {
+        let missing: Vec<_> = self.sent.iter().filter(|id| !self.there.contains_key(*id)).collect();
+        assert!(missing.is_empty(), "{} calls are missing: {missing:.3?}", missing.len());
+        let unknown = self.there.keys().find(|id| !self.sent.contains(*id));
+        assert_eq!(unknown, None, "nobody made this call");
+    }
+
+    fn print(&self, target: &str) {
+        let Self { sent, there, heard: [a, b], faults, took } = self;
+        println!(
+            "{target}: {} calls, faults {faults:?}, {:.0} s. The daemons heard {a} and {b} CDRs, \
+             {} together; at the target are {} of {} calls: {} suppressed",
+            sent.len(),
+            took.as_secs_f32(),
+            a + b,
+            self.at_target(),
+            there.len(),
+            (a + b).saturating_sub(self.at_target()),
+        );
+    }
+}
+
+fn calls() -> u64 {
+    std::env::var("CDRD_PAIR_CALLS").map_or(CALLS, |text| text.parse().expect("a number of calls"))
+}
+
+async fn run(target: &impl Target) -> Outcome {
+    let bench = Bench::with(Options { record: false, ..Options::default() }).await;
+    let mut nodes = ["a", "b"].map(|name| Node::new(&bench, target, name));
+    let (started, mut random) = (Instant::now(), fastrand::Rng::with_seed(28));
+    let (mut sent, mut faults) = (BTreeSet::new(), BTreeMap::new());
+    both_listen(&bench).await;
+    let a_round = calls().div_ceil(ROUNDS);
+    for round in 0..ROUNDS {
+        let [fault, turn] = [round / 2 % 4, round % 2].map(|n| usize::try_from(n).unwrap());
+        let fault = FAULTS[fault];
+        *faults.entry(fault).or_default() += 1;
+        let node = &mut nodes[turn];
+        let moment = Duration::from_millis(random.u64(0..50));
+        let strike = async {
+            tokio::time::sleep(moment).await;
+            match fault {
+                Fault::Killed => node.kill(),
+                Fault::CutOffFromPbx => node.to_pbx.cut(),
+                Fault::CutOffFromTarget => node.to_target.cut(),
+                Fault::TargetStumbles => target.stumble().await,
+            }
+        };
+        let (first, ()) = tokio::join!(bench.pbx.push_calls(a_round / 2), strike);
+        sent.extend(first);
+        sent.extend(bench.pbx.push_calls(a_round / 4).await);
+        match fault {
+            Fault::Killed => node.start(),
+            Fault::CutOffFromPbx => node.to_pbx.mend(),
+            Fault::CutOffFromTarget => node.to_target.mend(),
+            Fault::TargetStumbles => {}
+        }
+        sent.extend(bench.pbx.push_calls(a_round - a_round / 2 - a_round / 4).await);
+        // Else the next fault would leave nobody.
+        both_listen(&bench).await;
+    }
+    bench.pbx.settle().await.expect("both read");
+    let everything = async || target.calls().into_iter().collect::<BTreeSet<_>>().is_superset(&sent);
+    until_within(PATIENCE * 5, "every call is there", everything).await;
+    for node in &mut nodes {
+        node.stop().await;
+    }
+    let mut there = BTreeMap::new();
+    for id in target.calls() {
+        *there.entry(id).or_default() += 1;
+    }
+    let heard = [nodes[0].heard().await, nodes[1].heard().await];
+    Outcome { sent, there, heard, faults, took: started.elapsed() }
+}
+
+/// Both are subscribed, and no third connection is left over that would be taken for one.
+async fn both_listen(bench: &Bench) {
+    let open = || bench.pbx.connections().iter().filter(|c| c.ending.is_none()).count();
+    until_within(PATIENCE, "both listen", async || {
+        bench.pbx.subscribed() == 2 && open() == 2
+    })
+    .await;
+}
+
+fn session_id(event: &[u8]) -> String {
+    let event: serde_json::Value = serde_json::from_slice(event).expect("an event is JSON");
+    event["session_id"].as_str().expect("a call has an id").to_owned()
+}
