@@ -16,12 +16,12 @@ impl Section<'_> {
         self.tls_read_by(read)
     }
 
-    /// The same where a certificate of our own may be needed, too.
+    /// The same where the receiver may want a certificate of our own.
     pub fn tls_with_identity(&mut self) -> Option<Tls> {
         self.tls_read_by(read_with_identity)
     }
 
-    fn tls_read_by(&mut self, read: fn(&mut Self, &str) -> Tls) -> Option<Tls> {
+    fn tls_read_by(&mut self, read: impl FnOnce(&mut Self, &str) -> Tls) -> Option<Tls> {
         if self.value("tls")?.get_ref().is_table() {
             return Some(self.table("tls", |section| read(section, "tls")));
         }

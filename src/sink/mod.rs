@@ -127,20 +127,20 @@ impl Retry {
 
 /// Makes one enum, one reader and one opener out of the list of types.
 macro_rules! types {
-    ($($(#[$meta:meta])* $kind:ident => $variant:ident,)*) => {
+    ($($(#[$built:meta])? $kind:ident => $variant:ident,)*) => {
         /// What belongs to one type of sink alone.
         #[derive(Debug, Clone)]
         #[allow(clippy::large_enum_variant, reason = "one a sink, and read once at start; whether they differ much changes with every key")]
         pub enum Settings {
-            $($(#[$meta])* #[doc = concat!("`type = \"", stringify!($kind), "\"`.")] $variant($kind::Settings),)*
+            $(#[doc = concat!("`type = \"", stringify!($kind), "\"`.")] $(#[$built])? $variant($kind::Settings),)*
         }
 
         /// The words that `type` takes.
-        pub const TYPES: &[&str] = &[$($(#[$meta])* stringify!($kind)),*];
+        pub const TYPES: &[&str] = &[$($(#[$built])? stringify!($kind)),*];
 
         /// Reads the keys that belong to a type; `None` if it is none of [`TYPES`].
         pub fn read_settings(kind: &str, section: &mut Section) -> Option<Settings> {
-            $($(#[$meta])* if kind == stringify!($kind) {
+            $($(#[$built])? if kind == stringify!($kind) {
                 return Some(Settings::$variant($kind::Settings::read(section)));
             })*
             None
@@ -151,7 +151,7 @@ macro_rules! types {
             /// missing now may be there when the first event comes.
             pub fn open(&self) -> Result<Box<dyn Sink>, OpenError> {
                 Ok(match self {
-                    $($(#[$meta])* Self::$variant(settings) => Box::new(settings.open()?),)*
+                    $($(#[$built])? Self::$variant(settings) => Box::new(settings.open()?),)*
                 })
             }
         }
@@ -162,8 +162,7 @@ types! {
     exec => Exec,
     file => File,
     http => Http,
-    #[cfg(feature = "nats")]
-    nats => Nats,
+    #[cfg(feature = "nats")] nats => Nats,
     socket => Socket,
     stdout => Stdout,
 }

@@ -439,8 +439,7 @@ async fn takes_hostile_content_as_it_is<S: Subject>() {
 }
 
 macro_rules! every_sink {
-    ($($(#[$meta:meta])* $name:ident: $subject:ty,)*) => {$(
-        $(#[$meta])*
+    ($($name:ident: $subject:ty,)*) => {$(
         mod $name {
             use super::*;
 
@@ -478,9 +477,12 @@ every_sink! {
     file: File,
     file_rotating: Files,
     http: Http,
-    #[cfg(feature = "nats")]
-    nats: Nats,
     socket: Socket<false>,
     socket_confirming: Socket<true>,
     stdout: Stdout,
+}
+
+#[cfg(feature = "nats")]
+every_sink! {
+    nats: Nats,
 }

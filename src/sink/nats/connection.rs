@@ -102,7 +102,9 @@ impl Connection {
             Ok(client) => client.map_err(|e| connect_words(&e))?,
             Err(_) => {
                 let limit = settings.connect_timeout;
-                return Err(format!("no connection within {limit:?}; is there a firewall in between?"));
+                return Err(format!(
+                    "no connection within {limit:?}; is there a firewall in between?"
+                ));
             }
         };
         let jetstream = ContextBuilder::new()

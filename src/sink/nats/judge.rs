@@ -35,9 +35,9 @@ pub fn judge(error: &PublishError, subject: &str) -> Verdict {
         PublishErrorKind::StreamNotFound => Verdict::Anew(format!(
             "no stream takes the subject {subject}; add it to a stream's subjects"
         )),
-        PublishErrorKind::TimedOut => {
-            Verdict::Anew("no acknowledgement in time; is the server overloaded, or cut off?".into())
-        }
+        PublishErrorKind::TimedOut => Verdict::Anew(
+            "no acknowledgement in time; is the server overloaded, or cut off?".into(),
+        ),
         PublishErrorKind::BrokenPipe => Verdict::Anew("the connection was lost".to_owned()),
         _ => match cause::<jetstream::Error>(error) {
             Some(answer) => judge_answer(answer),
@@ -76,7 +76,9 @@ pub fn connect_words(error: &ConnectError) -> String {
             "the secret in this sink's auth cannot sign the server's challenge; make a new one"
                 .to_owned()
         }
-        ConnectErrorKind::TimedOut => "no connection in time; is there a firewall in between?".into(),
+        ConnectErrorKind::TimedOut => {
+            "no connection in time; is there a firewall in between?".into()
+        }
         ConnectErrorKind::Dns => format!("the host's address was not found: {}", innermost(error)),
         _ => match cause::<std::io::Error>(error) {
             Some(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
@@ -91,12 +93,16 @@ pub fn connect_words(error: &ConnectError) -> String {
 /// not for the log.
 pub fn server_words(error: &ServerError) -> String {
     match error {
-        ServerError::AuthorizationViolation => "the server ended the login; check this sink's auth".to_owned(),
+        ServerError::AuthorizationViolation => {
+            "the server ended the login; check this sink's auth".to_owned()
+        }
         ServerError::SlowConsumer(_) => "the server finds this client slow".to_owned(),
         ServerError::Other(words) => {
             let words: String = words.chars().take_while(|c| *c != '"').take(200).collect();
             let advice = match words.to_ascii_lowercase().contains("permissions violation") {
-                true => "; allow this sink's user to publish its subjects, and to subscribe to _INBOX.>",
+                true => {
+                    "; allow this sink's user to publish its subjects, and to subscribe to _INBOX.>"
+                }
                 false => "",
             };
             format!("the server said: {}{advice}", words.trim_end().escape_debug())

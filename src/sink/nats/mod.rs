@@ -26,8 +26,8 @@ use super::{Delivered, Failure, Retry, Sink};
 use crate::event::Stored;
 use connection::Connection;
 pub use settings::{Auth, Settings};
-pub use stream::NewStream;
 use stream::Found;
+pub use stream::NewStream;
 pub use subject::Subject;
 
 /// How the server's tools show us.

@@ -96,7 +96,12 @@ impl Settings {
 
     /// Makes the sink; the first event connects.
     pub fn open(&self) -> Result<Nats, OpenError> {
-        Ok(Nats { settings: self.clone(), connection: None, judged: Judged::default(), fault: None })
+        Ok(Nats {
+            settings: self.clone(),
+            connection: None,
+            judged: Judged::default(),
+            fault: None,
+        })
     }
 
     /// Whether this server is spoken to over TLS whatever it says itself.
@@ -143,8 +148,9 @@ fn read_auth(section: &mut Section) -> Option<Auth> {
         return None;
     }
     match (credentials, token, nkey, user) {
-        (Some(text), None, None, (None, None)) => checked(section, "credentials", text, is_creds)
-            .map(Auth::Credentials),
+        (Some(text), None, None, (None, None)) => {
+            checked(section, "credentials", text, is_creds).map(Auth::Credentials)
+        }
         (None, Some(token), None, (None, None)) => Some(Auth::Token(token)),
         (None, None, Some(seed), (None, None)) => {
             checked(section, "nkey", seed, is_seed).map(Auth::Nkey)
@@ -189,6 +195,8 @@ fn is_seed(text: &str) -> Result<(), &'static str> {
     let base_32 = |c: u8| c.is_ascii_uppercase() || (b'2'..=b'7').contains(&c);
     match text.len() == SEED_LENGTH && text.starts_with("SU") && text.bytes().all(base_32) {
         true => Ok(()),
-        false => Err("is not the seed of a user's nkey, which has 58 capitals and digits and begins with SU"),
+        false => Err(
+            "is not the seed of a user's nkey, which has 58 capitals and digits and begins with SU",
+        ),
     }
 }

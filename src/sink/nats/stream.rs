@@ -48,7 +48,10 @@ impl NewStream {
         }
         let subjects = section.list("subjects", subject_pattern);
         if section.has("subjects") && subjects.as_ref().is_some_and(Vec::is_empty) {
-            section.problem("subjects", "\"subjects\" is empty; leave it out to take what this sink sends");
+            section.problem(
+                "subjects",
+                "\"subjects\" is empty; leave it out to take what this sink sends",
+            );
         }
         let all = vec![subject.wildcard().to_owned()];
         let subjects = subjects.filter(|list| !list.is_empty()).unwrap_or(all);
@@ -68,10 +71,18 @@ impl NewStream {
             duplicate_window: window,
         };
         if has_age && window > age && !section.has_faults() {
-            section.problem("duplicate_window", "\"duplicate_window\" must not be longer than \"max_age\"");
+            section.problem(
+                "duplicate_window",
+                "\"duplicate_window\" must not be longer than \"max_age\"",
+            );
         }
-        if !new.subjects.iter().any(|taken| covers(taken, subject.wildcard())) && !section.has_faults() {
-            section.problem("subjects", format!("\"subjects\" must take what this sink sends; add \"{subject}\""));
+        if !new.subjects.iter().any(|taken| covers(taken, subject.wildcard()))
+            && !section.has_faults()
+        {
+            section.problem(
+                "subjects",
+                format!("\"subjects\" must take what this sink sends; add \"{subject}\""),
+            );
         }
         new
     }

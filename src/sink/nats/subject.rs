@@ -156,7 +156,11 @@ fn field(name: &str) -> Result<Field, String> {
 }
 
 /// What an event says; the record is made only if a field needs it, and once.
-fn value<'a>(field: Field, event: &'a Event, record: &'a mut Option<Record>) -> Option<Cow<'a, str>> {
+fn value<'a>(
+    field: Field,
+    event: &'a Event,
+    record: &'a mut Option<Record>,
+) -> Option<Cow<'a, str>> {
     match field {
         Field::Pbx => return Some(Cow::Borrowed(&event.pbx)),
         Field::EventType => return Some(Cow::Borrowed(&event.event_type)),
@@ -234,7 +238,9 @@ mod tests {
 
     #[test]
     fn no_value_adds_a_token_or_a_wildcard() {
-        for hostile in ["a.b", ".", "*", ">", "a b", "\r\nPUB x 1", "\t", "ü", "\u{0}", "", "_", "%2E", "$JS"] {
+        for hostile in
+            ["a.b", ".", "*", ">", "a b", "\r\nPUB x 1", "\t", "ü", "\u{0}", "", "_", "%2E", "$JS"]
+        {
             let raw = serde_json::json!({ "tenant_id": hostile }).to_string();
             let subject = subject("cdr.{tenant_id}.{event_type}", hostile, &raw);
             assert_eq!(subject.split('.').count(), 3, "{hostile:?}: {subject}");
@@ -268,8 +274,19 @@ mod tests {
     #[test]
     fn what_is_no_subject_is_refused() {
         for text in [
-            ".a", "a.", "a..b", "a b", "a.*", "a.>", "$JS.x", "a.{", "a.}", "a.{pbx", "a.{caller}",
-            "a.{}", "ü",
+            ".a",
+            "a.",
+            "a..b",
+            "a b",
+            "a.*",
+            "a.>",
+            "$JS.x",
+            "a.{",
+            "a.}",
+            "a.{pbx",
+            "a.{caller}",
+            "a.{}",
+            "ü",
         ] {
             assert!(Subject::parse(text).is_err(), "{text}");
         }

@@ -96,7 +96,8 @@ async fn a_credentials_file() {
         system.public_key(),
         jwt(&operator, &system, json!({ "type": "account", "limits": { "conn": -1 } })),
     );
-    let of_user = json!({ "type": "user", "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {} });
+    let of_user =
+        json!({ "type": "user", "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {} });
     let good = creds(&jwt(&account, &user, of_user.clone()), &user);
     // Signed by nobody that the operator knows.
     let forged = creds(&jwt(&key(KeyPairType::Account, 8), &stranger, of_user), &stranger);

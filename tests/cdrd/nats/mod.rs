@@ -122,12 +122,8 @@ async fn a_full_stream_is_waited_out() {
     until("the stream is full", async || server.stored().len() == 30).await;
     daemon.logs("the stream is full (maximum messages exceeded").await;
     assert_eq!(dead_letters(&bench.path("journal.db"), "nats").len(), 0);
-    let roomy = Config {
-        name: "CDR".into(),
-        subjects: vec!["cdr.>".into()],
-        max_messages: -1,
-        ..full
-    };
+    let roomy =
+        Config { name: "CDR".into(), subjects: vec!["cdr.>".into()], max_messages: -1, ..full };
     server.ask(async |jetstream| drop(jetstream.update_stream(roomy).await.unwrap()));
     has_all(&bench, &server).await;
     daemon.signal("TERM");
@@ -180,6 +176,7 @@ async fn what_was_stored_already_is_stored_once() {
     let ids: BTreeSet<String> =
         server.stored().iter().map(|m| m.header("Nats-Msg-Id").to_owned()).collect();
     assert_eq!(ids.len(), server.stored().len(), "an id is there twice");
-    let calls = |events: &[Stored]| events.iter().filter(|m| m.subject.ends_with("call_cdr")).count();
+    let calls =
+        |events: &[Stored]| events.iter().filter(|m| m.subject.ends_with("call_cdr")).count();
     assert_eq!(calls(&server.stored()), 10);
 }

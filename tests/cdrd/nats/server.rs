@@ -51,7 +51,8 @@ impl Server {
 
     /// The same, where the test must show who it is.
     pub fn known_by(lines: &str, options: ConnectOptions) -> Self {
-        let lines = format!("jetstream {{ store_dir: STORE, max_mem: 1G, max_file: 10G }}\n{lines}");
+        let lines =
+            format!("jetstream {{ store_dir: STORE, max_mem: 1G, max_file: 10G }}\n{lines}");
         Self::named("127.0.0.1", &lines, options)
     }
 
@@ -159,7 +160,8 @@ impl Server {
 
     /// Waits until the stream CDR is there.
     pub async fn has_stream(&self) {
-        let is_there = async |jetstream: jetstream::Context| jetstream.get_stream("CDR").await.is_ok();
+        let is_there =
+            async |jetstream: jetstream::Context| jetstream.get_stream("CDR").await.is_ok();
         until("the stream is there", async || self.ask(is_there)).await;
     }
 

@@ -21,6 +21,10 @@ impl Target for Stream {
         )
     }
 
+    fn count(&self) -> usize {
+        self.0.stored().len()
+    }
+
     fn calls(&self) -> Vec<String> {
         self.0.stored().iter().map(|message| session_id(&message.body)).collect()
     }
@@ -38,5 +42,8 @@ async fn a_pair_into_one_stream_misses_no_call_and_doubles_none() {
     outcome.print("JetStream");
     outcome.assert_nothing_is_missing();
     assert_eq!(outcome.at_target(), outcome.there.len(), "a call is in the stream twice");
-    assert!(outcome.heard.iter().sum::<usize>() > outcome.there.len(), "one of the two heard nothing");
+    assert!(
+        outcome.heard.iter().sum::<usize>() > outcome.there.len(),
+        "one of the two heard nothing"
+    );
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::{Target, run, session_id};
-use crate::receiver::{Answer, Receiver};
+use crate::receiver::{Answer, Receiver, Request};
 
 struct Hook(Receiver);
 
@@ -16,23 +16,29 @@ impl Target for Hook {
     fn sink(&self, at: SocketAddr) -> String {
         format!(
             "[sink.shared]\ntype = \"http\"\nurl = \"http://{at}/hooks/cdr\"\n\
-             events = [\"call_cdr\"]\nstart = \"beginning\"\n\
+             events = [\"call_cdr\"]\nstart = \"beginning\"\nin_flight = 4\n\
              retry = {{ initial = \"10ms\", max = \"200ms\" }}\n"
         )
     }
 
-    /// What a receiver keeps that takes each key once.
+    fn count(&self) -> usize {
+        self.0.look(|requests| by_key(requests).len())
+    }
+
     fn calls(&self) -> Vec<String> {
-        let accepted = self.0.accepted();
-        let by_key: BTreeMap<&str, &[u8]> =
-            accepted.iter().map(|r| (r.header("idempotency-key").unwrap(), &*r.body)).collect();
-        by_key.values().map(|body| session_id(body)).collect()
+        self.0.look(|requests| by_key(requests).values().map(|body| session_id(body)).collect())
     }
 
     async fn stumble(&self) {
         let troubles = [Answer::Status(503), Answer::Cut, Answer::Status(429)];
         self.0.answer_next(troubles.into_iter().cycle().take(12));
     }
+}
+
+/// What a receiver keeps that takes each key once.
+fn by_key(requests: &[Request]) -> BTreeMap<&str, &[u8]> {
+    let accepted = requests.iter().filter(|r| r.answered == Some(200));
+    accepted.map(|r| (r.header("idempotency-key").expect("each has one"), &*r.body)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

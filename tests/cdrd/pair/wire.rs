@@ -62,9 +62,10 @@ fn join(state: &Mutex<State>, near: TcpStream, target: SocketAddr) {
         return;
     }
     let Ok(far) = TcpStream::connect(target) else { return };
-    for (mut from, mut to) in
-        [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far.try_clone().unwrap(), near.try_clone().unwrap())]
-    {
+    for (mut from, mut to) in [
+        (near.try_clone().unwrap(), far.try_clone().unwrap()),
+        (far.try_clone().unwrap(), near.try_clone().unwrap()),
+    ] {
         std::thread::spawn(move || {
             let mut buffer = vec![0; 64 * 1024];
             while let Ok(n @ 1..) = from.read(&mut buffer) {
