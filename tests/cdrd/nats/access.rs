@@ -7,19 +7,23 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::{Value, json};
 
-use super::{RAW, Server, has_all, program, started};
+use super::{RAW, Server, has_all, program, started, talkative};
 use crate::harness::Bench;
 
 /// A server that wants to know who we are lets nobody else in, and events wait for it.
-async fn lets_in(server: Server, right: &str, wrong: &str) {
+async fn lets_in(server: Server, right: &str, wrong: &str, secrets: &[&str]) {
     let bench = Bench::new().await;
     server.make("CDR", Config::default());
     let lines = |auth| format!("{RAW}\nauth = {auth}");
-    let mut stranger = program(&bench, &server, &lines(wrong)).await;
+    let mut stranger = talkative(&bench, &server, &lines(wrong)).await;
     bench.push(2).await;
     stranger.logs("the server refused the login; check this sink's auth").await;
     stranger.signal("TERM");
-    drop(stranger.ended().await);
+    let said = stranger.ended().await.stderr;
+    assert!(said.contains("connecting to server"), "the library is at its most talkative, too");
+    for secret in secrets {
+        assert!(!said.contains(secret), "{secret} is in the log");
+    }
     assert_eq!(server.stored().len(), 0);
     let daemon = started(&bench, &server, &lines(right)).await;
     has_all(&bench, &server).await;
@@ -30,7 +34,7 @@ async fn lets_in(server: Server, right: &str, wrong: &str) {
 async fn a_token() {
     let options = ConnectOptions::with_token("rosebud".to_owned());
     let server = Server::known_by("authorization { token: rosebud }", options);
-    lets_in(server, "{ token = \"rosebud\" }", "{ token = \"other\" }").await;
+    lets_in(server, "{ token = \"rosebud\" }", "{ token = \"PLANTED\" }", &["PLANTED"]).await;
 }
 
 #[tokio::test]
@@ -38,7 +42,7 @@ async fn user_name_and_password() {
     let options = ConnectOptions::with_user_and_password("ann".to_owned(), "rosebud".to_owned());
     let server = Server::known_by("authorization { user: ann, password: rosebud }", options);
     let auth = |password| format!("{{ username = \"ann\", password = \"{password}\" }}");
-    lets_in(server, &auth("rosebud"), &auth("other")).await;
+    lets_in(server, &auth("rosebud"), &auth("PLANTED"), &["PLANTED"]).await;
 }
 
 fn key(kind: KeyPairType, number: u8) -> KeyPair {
@@ -51,8 +55,9 @@ async fn an_nkey() {
     let options = ConnectOptions::with_nkey(user.seed().unwrap());
     let lines = format!("authorization {{ users: [{{ nkey: {} }}] }}", user.public_key());
     let auth = |key: KeyPair| format!("{{ nkey = \"{}\" }}", key.seed().unwrap());
-    let wrong = auth(key(KeyPairType::User, 2));
-    lets_in(Server::known_by(&lines, options), &auth(user), &wrong).await;
+    let seed = key(KeyPairType::User, 2).seed().unwrap();
+    let wrong = format!("{{ nkey = \"{seed}\" }}");
+    lets_in(Server::known_by(&lines, options), &auth(user), &wrong, &[&seed]).await;
 }
 
 /// What the tools of NATS sign.
@@ -100,7 +105,8 @@ async fn a_credentials_file() {
         json!({ "type": "user", "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {} });
     let good = creds(&jwt(&account, &user, of_user.clone()), &user);
     // Signed by nobody that the operator knows.
-    let forged = creds(&jwt(&key(KeyPairType::Account, 8), &stranger, of_user), &stranger);
+    let by_nobody = jwt(&key(KeyPairType::Account, 8), &stranger, of_user);
+    let forged = creds(&by_nobody, &stranger);
     let server = Server::known_by(&lines, ConnectOptions::with_credentials(&good).unwrap());
     let file = |name: &str, text: &str| {
         let path = server.path().join(name);
@@ -108,7 +114,8 @@ async fn a_credentials_file() {
         format!("{{ credentials = {{ file = {path:?} }} }}")
     };
     let (good, forged) = (file("good.creds", &good), file("forged.creds", &forged));
-    lets_in(server, &good, &forged).await;
+    let seed = stranger.seed().unwrap();
+    lets_in(server, &good, &forged, &[&seed, &by_nobody]).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ mod server;
 mod streams;
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 
@@ -46,10 +45,19 @@ async fn started(bench: &Bench, server: &Server, lines: &str) -> Running {
 
 /// The same in a process of its own, whose log can be read.
 async fn program(bench: &Bench, server: &Server, lines: &str) -> Process {
+    logging(bench, server, lines, "info").await
+}
+
+/// The same, which says all that there is to say.
+async fn talkative(bench: &Bench, server: &Server, lines: &str) -> Process {
+    logging(bench, server, lines, "trace,async_nats=trace").await
+}
+
+async fn logging(bench: &Bench, server: &Server, lines: &str, level: &str) -> Process {
     let config = bench.path("config.toml");
     std::fs::write(&config, bench.config_text(&sink(server, lines))).unwrap();
-    let arguments = [OsStr::new("run"), OsStr::new("-c"), config.as_os_str()];
-    let mut program = Process::start(&mut cdrd(arguments));
+    let config = config.to_str().unwrap();
+    let mut program = Process::start(&mut cdrd(["run", "--log-level", level, "-c", config]));
     program.logs("state=\"subscribed\"").await;
     program
 }
