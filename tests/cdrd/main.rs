@@ -17,6 +17,7 @@
 //! | `http` | which answers confirm, retry, or make a dead letter |
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
 //! | `plugins` | programs and receivers of lines that crash, hang, refuse, talk nonsense |
+//! | `postgres` | what a database does to a sink: restarts, broken rows, missing tables |
 //! | `second_chances` | dead letters, quarantine, replay, export; with a daemon and without |
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
@@ -57,6 +58,8 @@ mod lockout;
 mod operations;
 mod plugins;
 mod port;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod process;
 mod receiver;
 mod reload;
