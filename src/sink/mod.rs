@@ -15,6 +15,8 @@ mod lines;
 pub mod mask;
 #[cfg(feature = "nats")]
 pub mod nats;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod runner;
 mod second_chances;
 pub mod socket;
@@ -163,8 +165,21 @@ types! {
     file => File,
     http => Http,
     #[cfg(feature = "nats")] nats => Nats,
+    #[cfg(feature = "postgres")] postgres => Postgres,
     socket => Socket,
     stdout => Stdout,
+}
+
+impl Settings {
+    /// The patterns of events that a sink without `events` gets; none are all.
+    pub fn usual_events(&self) -> &'static [&'static str] {
+        match self {
+            // Its table is one of calls: whoever counts rows counts calls.
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => &["call_cdr"],
+            _ => &[],
+        }
+    }
 }
 
 /// A sink cannot even be made.

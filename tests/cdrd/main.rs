@@ -19,6 +19,7 @@
 //! | `plugins` | programs and receivers of lines that crash, hang, refuse, talk nonsense |
 //! | `nats` | a real NATS server: what confirms, who is let in, which stream |
 //! | `pair` | do two daemons at one PBX and one receiver lose nothing and double nothing? |
+//! | `postgres` | what a database does to a sink: restarts, broken rows, missing tables |
 //! | `second_chances` | dead letters, quarantine, replay, export; with a daemon and without |
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
@@ -62,6 +63,8 @@ mod operations;
 mod pair;
 mod plugins;
 mod port;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod process;
 mod receiver;
 mod reload;

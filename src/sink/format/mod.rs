@@ -125,6 +125,13 @@ impl Encoder {
         Self { format, zone, mask, with_type }
     }
 
+    /// For sinks that take an event apart themselves, see [`Encoder::record_and_data`]:
+    /// what they have of the above is `mask` and `mask_key`.
+    pub fn read_whole(section: &mut Section) -> Self {
+        let mask = Mask::read(section).map(Arc::new);
+        Self { mask, ..Self::plain(Format::Record, TimeZone::UTC, &[]) }
+    }
+
     /// For those who want the envelope and nothing else.
     pub fn cloudevents() -> Self {
         Self::plain(Format::CloudEvents, TimeZone::UTC, &[])
@@ -195,6 +202,11 @@ impl Encoder {
                 .expect("a record is JSON, and writing to a Vec succeeds"),
             Format::Csv => self.record(&stored.event).write_csv(self.with_type, out),
         }
+    }
+
+    /// The record, and the PBX's object, as this sink may see them.
+    pub fn record_and_data<'e>(&self, event: &'e Event) -> (Record, Cow<'e, [u8]>) {
+        (self.record(event), self.data(event))
     }
 
     fn record(&self, event: &Event) -> Record {
