@@ -18,6 +18,7 @@
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
 //! | `plugins` | programs and receivers of lines that crash, hang, refuse, talk nonsense |
 //! | `postgres` | what a database does to a sink: restarts, broken rows, missing tables |
+//! | `recipes` | does each command of docs/recipes.md work as it stands? |
 //! | `second_chances` | dead letters, quarantine, replay, export; with a daemon and without |
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
@@ -62,6 +63,8 @@ mod port;
 mod postgres;
 mod process;
 mod receiver;
+#[cfg(feature = "postgres")]
+mod recipes;
 mod reload;
 mod rest;
 mod schema;

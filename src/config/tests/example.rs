@@ -73,7 +73,7 @@ fn settings_that_are_commented_out_in_the_first_tables_are_the_defaults() {
     assert_eq!(format!("{:?}", plain.journal), format!("{full_journal:?}"));
     let archive = |config: &Config| format!("{:?}", config.sinks[0].settings);
     assert_eq!(archive(&plain), archive(&full));
-    let bare = "[pbx.a]\nurl = \"wss://h/wsi\"\nlogin = { username = \"u\", password = \"p\" }\n[sink.bill]\ntype = \"exec\"\ncommand = [\"/usr/local/bin/bill\", \"--tenant\", \"main\"]\n[sink.collector]\ntype = \"socket\"\naddress = \"tcp://collector.example.com:5170\"\n";
+    let bare = "[pbx.a]\nurl = \"wss://h/wsi\"\nlogin = { username = \"u\", password = \"p\" }\n[sink.bill]\ntype = \"exec\"\ncommand = [\"/usr/local/bin/bill\", \"--tenant\", \"main\"]\n[sink.collector]\ntype = \"socket\"\naddress = \"tcp://collector.example.com:5170\"\n[sink.calls]\ntype = \"postgres\"\nurl = \"postgres://u@localhost/d\"\n";
     let sinks = |config: &Config| {
         config
             .sinks
@@ -84,6 +84,13 @@ fn settings_that_are_commented_out_in_the_first_tables_are_the_defaults() {
                 }
                 crate::sink::Settings::Socket(socket) => {
                     Some(format!("{:?} {:?}", socket.connect_timeout, socket.lines))
+                }
+                #[cfg(feature = "postgres")]
+                crate::sink::Settings::Postgres(postgres) => {
+                    let (times, batch) = (postgres.connect_timeout, postgres.batch);
+                    let names = &postgres.names.table;
+                    let (limit, retry) = (postgres.timeout, postgres.retry);
+                    Some(format!("{times:?} {limit:?} {batch} {names} {retry:?}"))
                 }
                 _ => None,
             })
@@ -137,6 +144,8 @@ fn kind(settings: &crate::sink::Settings) -> &'static str {
         crate::sink::Settings::Exec(_) => "exec",
         crate::sink::Settings::File(_) => "file",
         crate::sink::Settings::Http(_) => "http",
+        #[cfg(feature = "postgres")]
+        crate::sink::Settings::Postgres(_) => "postgres",
         crate::sink::Settings::Socket(_) => "socket",
         crate::sink::Settings::Stdout(_) => "stdout",
     }
