@@ -20,6 +20,7 @@
 //! | `nats` | a real NATS server: what confirms, who is let in, which stream |
 //! | `pair` | do two daemons at one PBX and one receiver lose nothing and double nothing? |
 //! | `postgres` | what a database does to a sink: restarts, broken rows, missing tables |
+//! | `recipes` | does each command of docs/recipes.md work as it stands? |
 //! | `second_chances` | dead letters, quarantine, replay, export; with a daemon and without |
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
@@ -67,6 +68,8 @@ mod port;
 mod postgres;
 mod process;
 mod receiver;
+#[cfg(feature = "postgres")]
+mod recipes;
 mod reload;
 mod rest;
 mod schema;

@@ -32,6 +32,7 @@ fn environment() -> Environment {
         .with_file("/c/erp", "p")
         .with_file("/c/crm-key", "p")
         .with_file("/c/nats-creds", CREDENTIALS)
+        .with_file("/c/calls", "p")
         .with_file("/c/nats-token", "p")
         .with_file("/c/nats-password", "p")
         .with_file("/c/nats-nkey", NKEY)
@@ -64,7 +65,7 @@ fn the_example_loads_as_it_is_without_a_warning() {
 fn the_example_loads_with_every_setting_in_force() {
     let text = with_every_setting();
     let config = Config::parse("config.example.toml", &text, &environment()).unwrap();
-    assert_eq!((config.pbxs.len(), config.sinks.len()), (7, 12));
+    assert_eq!((config.pbxs.len(), config.sinks.len()), (7, 13));
     // The last resort is shown, so it warns; nothing else does.
     assert_eq!(config.warnings.len(), 1, "{:#?}", config.warnings);
     assert!(config.warnings[0].contains("insecure_skip_verify"));
@@ -83,7 +84,7 @@ fn settings_that_are_commented_out_in_the_first_tables_are_the_defaults() {
     assert_eq!(format!("{:?}", plain.journal), format!("{full_journal:?}"));
     let archive = |config: &Config| format!("{:?}", config.sinks[0].settings);
     assert_eq!(archive(&plain), archive(&full));
-    let bare = "[pbx.a]\nurl = \"wss://h/wsi\"\nlogin = { username = \"u\", password = \"p\" }\n[sink.bill]\ntype = \"exec\"\ncommand = [\"/usr/local/bin/bill\", \"--tenant\", \"main\"]\n[sink.collector]\ntype = \"socket\"\naddress = \"tcp://collector.example.com:5170\"\n";
+    let bare = "[pbx.a]\nurl = \"wss://h/wsi\"\nlogin = { username = \"u\", password = \"p\" }\n[sink.bill]\ntype = \"exec\"\ncommand = [\"/usr/local/bin/bill\", \"--tenant\", \"main\"]\n[sink.collector]\ntype = \"socket\"\naddress = \"tcp://collector.example.com:5170\"\n[sink.calls]\ntype = \"postgres\"\nurl = \"postgres://u@localhost/d\"\n";
     let sinks = |config: &Config| {
         config
             .sinks
@@ -94,6 +95,13 @@ fn settings_that_are_commented_out_in_the_first_tables_are_the_defaults() {
                 }
                 crate::sink::Settings::Socket(socket) => {
                     Some(format!("{:?} {:?}", socket.connect_timeout, socket.lines))
+                }
+                #[cfg(feature = "postgres")]
+                crate::sink::Settings::Postgres(postgres) => {
+                    let (times, batch) = (postgres.connect_timeout, postgres.batch);
+                    let names = &postgres.names.table;
+                    let (limit, retry) = (postgres.timeout, postgres.retry);
+                    Some(format!("{times:?} {limit:?} {batch} {names} {retry:?}"))
                 }
                 _ => None,
             })
@@ -147,6 +155,8 @@ fn kind(settings: &crate::sink::Settings) -> &'static str {
         crate::sink::Settings::Exec(_) => "exec",
         crate::sink::Settings::File(_) => "file",
         crate::sink::Settings::Http(_) => "http",
+        #[cfg(feature = "postgres")]
+        crate::sink::Settings::Postgres(_) => "postgres",
         crate::sink::Settings::Socket(_) => "socket",
         #[cfg(feature = "nats")]
         crate::sink::Settings::Nats(_) => "nats",

@@ -116,8 +116,8 @@ fn advice(settings: &Settings, db: &DbError) -> String {
         }
         "42501" => {
             return format!(
-                "; grant role {user} what it lacks: {} shows the rights that it needs. Events \
-                 wait until then",
+                "; grant role \"{user}\" what it lacks, or let an administrator run what {} \
+                 prints; events wait until then",
                 init("--print-sql")
             );
         }

@@ -4,7 +4,7 @@
 //! end, however they do, the server ends, and its folder is gone.
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -22,6 +22,7 @@ const UNPRIVILEGED: &str = "nobody";
 const BELOW: &str = r#"
 data=$1 remove=$2
 shift 2
+trap : INT TERM HUP
 "$@" >>"$data.log" 2>&1 &
 server=$!
 cat >/dev/null
@@ -35,6 +36,9 @@ pub struct Server {
     port: Port,
     folder: PathBuf,
     remove: bool,
+    settings: Vec<String>,
+    /// A command that starts the server in surroundings of its own.
+    around: Vec<String>,
     running: Option<Running>,
 }
 
@@ -62,7 +66,7 @@ pub fn shared() -> &'static Server {
 }
 
 /// The folder of the programs.
-fn programs() -> &'static Path {
+pub fn programs() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
         let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
@@ -97,7 +101,51 @@ impl Server {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        Self { port: Port::reserve(), folder, remove: false, running: None }
+        let rules = folder.join("data/pg_hba.conf");
+        let usual = std::fs::read_to_string(&rules).unwrap();
+        // Members of this role, which need not be there, have passwords.
+        let rule = "host all +guarded 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(&rules, format!("{rule}{usual}")).unwrap();
+        let (settings, around) = (Vec::new(), Vec::new());
+        Self { port: Port::reserve(), folder, remove: false, settings, around, running: None }
+    }
+
+    /// One more setting, from the next start on.
+    pub fn set(&mut self, setting: impl Into<String>) {
+        self.settings.extend(["-c".to_owned(), setting.into()]);
+    }
+
+    /// A file that only the server's user may read.
+    pub fn private_file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        self.give(&path);
+        path
+    }
+
+    /// An empty folder of the server's user, with a file system of so many MiB in it
+    /// that only the server sees; `None` if that is not allowed here.
+    pub fn small_disk(&mut self, mib: u32) -> Option<PathBuf> {
+        let may = ["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"];
+        let may = Command::new("unshare").args(may).stderr(Stdio::null()).status();
+        if !may.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let folder = self.folder.join("small");
+        std::fs::create_dir(&folder).unwrap();
+        self.give(&folder);
+        let owner = std::fs::metadata(&folder).unwrap().uid();
+        let mount = format!("mount -t tmpfs -o size={mib}m,mode=700,uid={owner} tmpfs {folder:?}");
+        let script = format!("{mount} && exec \"$@\"");
+        self.around = ["unshare", "-m", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
+        Some(folder)
+    }
+
+    /// Makes it the server's own.
+    fn give(&self, path: &Path) {
+        let data = std::fs::metadata(self.data()).unwrap();
+        std::os::unix::fs::chown(path, Some(data.uid()), Some(data.gid())).unwrap();
     }
 
     /// One that runs.
@@ -140,6 +188,7 @@ impl Server {
             .args(["-c", BELOW, "below"])
             .arg(self.data())
             .arg(if self.remove { self.folder.as_os_str() } else { "".as_ref() })
+            .args(&self.around)
             .arg(server.get_program())
             .args(server.get_args())
             .arg("-D")
@@ -147,6 +196,7 @@ impl Server {
             // Nothing here is about power failures.
             .args(["-F", "-h", "127.0.0.1", "-k", &self.folder.to_string_lossy()])
             .args(["-p", &self.port().to_string(), "-c", "max_connections=60"])
+            .args(&self.settings)
             .current_dir("/")
             .stdin(Stdio::piped())
             .spawn()
@@ -235,6 +285,27 @@ pub struct Database<'s> {
 }
 
 impl Database<'_> {
+    /// A table `[sink.subject]` that writes there, with more keys.
+    pub fn sink(&self, more: &str) -> String {
+        format!(
+            "[sink.subject]\ntype = \"postgres\"\nurl = {:?}\n\
+             retry = {{ initial = \"10ms\", max = \"100ms\" }}\n{more}",
+            self.url()
+        )
+    }
+
+    /// Makes the tables as the sink's role, by what `cdrd sink init` prints.
+    pub fn make_tables(&self) {
+        let sql = super::print_sql(&super::config(&self.sink("")), &[]);
+        self.ask(&format!("set role {};\n{sql}", self.name));
+    }
+
+    /// Calls in the table.
+    pub fn calls(&self) -> usize {
+        let rows = self.server.ask(&self.name, "select count(*) from cdr");
+        rows.map_or(0, |rows| rows.trim().parse().unwrap())
+    }
+
     pub fn url(&self) -> String {
         format!("postgres://{0}@127.0.0.1:{1}/{0}", self.name, self.server.port())
     }
