@@ -1,19 +1,24 @@
 //! A connection, from the first byte to the first thing that goes wrong.
 //!
-//! The client library would connect again by itself, but then acknowledgements that
-//! were on their way would be waited for in vain until they are overdue, and nobody
-//! would look whether the stream is still there. So a connection is used until it
-//! breaks, and the next delivery makes a new one, after the runner's wait.
+//! The client library would connect again by itself, and publish what it has queued,
+//! while the next delivery publishes the same from the start: the stream would get it
+//! out of order. Acknowledgements that were on their way would be waited for in vain,
+//! and nobody would look whether the stream is still there. So a connection is used
+//! until it breaks, and the next delivery makes a new one, after the runner's wait.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_nats::jetstream::ContextBuilder;
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr, jetstream};
+use async_nats::{
+    Client, ConnectOptions, Event, HeaderMap, ReconnectToServer, ServerAddr, jetstream,
+};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use reqwest::Url;
+use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::judge::{Verdict, connect_words, judge, server_words};
@@ -28,6 +33,8 @@ use crate::tls;
 /// What JetStream takes for the identity of a message.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 const CONTENT_TYPE: &str = "content-type";
+/// Nobody can be connected to there, and one learns it at once.
+const NOWHERE: &str = "nats://127.0.0.1:0";
 
 /// A connection that has worked so far.
 pub struct Connection {
@@ -37,30 +44,53 @@ pub struct Connection {
     trouble: Arc<Trouble>,
 }
 
-/// What ended a connection.
-#[derive(Debug, Default)]
-struct Trouble {
-    over: CancellationToken,
-    said: Mutex<Option<String>>,
+/// What is wrong with a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Fine,
+    /// The server complained. Even where the connection stands, something that was sent
+    /// will never be answered.
+    Complaint(String),
+    Lost,
 }
+
+/// The same, told by the library as it happens.
+#[derive(Debug)]
+struct Trouble(watch::Sender<State>);
 
 impl Trouble {
     fn note(&self, event: Event) {
-        match event {
-            Event::Disconnected | Event::Closed => {}
-            // Even where the connection stands: something will not be acknowledged.
-            Event::ServerError(error) => {
-                let mut said = self.said.lock().expect("no panic while locked");
-                said.get_or_insert_with(|| server_words(&error));
-            }
+        let state = match event {
+            Event::Disconnected | Event::Closed => State::Lost,
+            Event::ServerError(error) => State::Complaint(server_words(&error)),
             _ => return,
-        }
-        self.over.cancel();
+        };
+        // The first says why.
+        self.0.send_if_modified(|now| {
+            *now == State::Fine && {
+                *now = state;
+                true
+            }
+        });
     }
 
-    fn words(&self) -> String {
-        let said = self.said.lock().expect("no panic while locked").clone();
-        said.unwrap_or_else(|| "the connection was lost".to_owned())
+    /// A complaint about a question is no complaint about events.
+    fn forgive(&self) {
+        self.0.send_if_modified(|now| {
+            matches!(now, State::Complaint(_)) && {
+                *now = State::Fine;
+                true
+            }
+        });
+    }
+
+    /// Resolves once something is wrong, with what it is.
+    async fn comes(&self) -> String {
+        let mut state = self.0.subscribe();
+        match state.wait_for(|state| *state != State::Fine).await.as_deref() {
+            Ok(State::Complaint(words)) => words.clone(),
+            _ => "the connection was lost".to_owned(),
+        }
     }
 }
 
@@ -93,12 +123,14 @@ impl Connection {
     }
 
     async fn open_one(settings: &Settings, url: &Url) -> Result<Self, String> {
-        let trouble = Arc::<Trouble>::default();
+        let trouble = Arc::new(Trouble(watch::channel(State::Fine).0));
         let options = options(settings, url, &trouble).await?;
-        let address: ServerAddr =
+        let server: ServerAddr =
             url.as_str().parse().map_err(|e| format!("is no server's address: {e}"))?;
+        let servers = vec![server, NOWHERE.parse().expect("it is an address")];
+        let options = once(options, servers[0].clone(), servers[1].clone());
         // The library's own limit does not cover the look-up of the name.
-        let client = match timeout(settings.connect_timeout, options.connect(address)).await {
+        let client = match timeout(settings.connect_timeout, options.connect(servers)).await {
             Ok(client) => client.map_err(|e| connect_words(&e))?,
             Err(_) => {
                 let limit = settings.connect_timeout;
@@ -121,14 +153,15 @@ impl Connection {
 
     /// Whether nothing is wrong with it so far.
     pub fn stands(&self) -> bool {
-        !self.trouble.over.is_cancelled()
+        *self.trouble.0.borrow() == State::Fine
     }
 
     async fn look(&self, settings: &Settings, make: bool) -> Result<Found, String> {
         let found = tokio::select! {
             found = stream::look(&self.jetstream, settings) => found?,
-            () = self.trouble.over.cancelled() => Found::Unknown(self.trouble.words()),
+            why = self.trouble.comes() => Found::Unknown(why),
         };
+        self.trouble.forgive();
         match (&found, &settings.create_stream) {
             (Found::ToBeMade(name), Some(new)) if make => {
                 stream::make(&self.jetstream, new).await?;
@@ -166,8 +199,8 @@ impl Connection {
                     Some(answer) => answer,
                     None => return first.map(|(_, fault)| fault),
                 },
-                () = self.trouble.over.cancelled() => {
-                    return Some(Fault { reason: self.told(&self.trouble.words()), stands: false });
+                why = self.trouble.comes() => {
+                    return Some(Fault { reason: self.told(&why), stands: false });
                 }
             };
             let (reason, stands) = match verdict {
@@ -248,8 +281,6 @@ async fn options(
         .connection_timeout(settings.connect_timeout)
         .request_timeout(Some(settings.timeout))
         .ignore_discovered_servers()
-        // The least that the library can be told. See the top of this file.
-        .max_reconnects(1)
         .event_callback(move |event| {
             trouble.note(event);
             std::future::ready(())
@@ -262,6 +293,17 @@ async fn options(
         // Only servers that insist on TLS will notice.
         Err(_) => Ok(options),
     }
+}
+
+/// Lets the library connect to `server` once. It cannot be told not to connect again, so
+/// it is sent nowhere, finds that this was the one try that it has, and ends.
+fn once(options: ConnectOptions, server: ServerAddr, nowhere: ServerAddr) -> ConnectOptions {
+    let tried = AtomicBool::new(false);
+    options.max_reconnects(1).reconnect_to_server_callback(move |_, _| {
+        let again = tried.swap(true, Ordering::Relaxed);
+        let addr = if again { nowhere.clone() } else { server.clone() };
+        std::future::ready(Some(ReconnectToServer { addr, delay: Some(Duration::ZERO) }))
+    })
 }
 
 async fn client_config(settings: &Settings) -> Result<rustls::ClientConfig, String> {
