@@ -52,7 +52,7 @@ async fn without_a_stream_events_wait_until_there_is_one() {
     server.make("CDR", Config::default());
     has_all(&bench, &server).await;
     // And again, in the middle of everything.
-    server.ask(async |jetstream| drop(jetstream.delete_stream("CDR").await.unwrap()));
+    server.ask(async |jetstream| jetstream.delete_stream("CDR").await.unwrap());
     bench.push(1).await;
     server.make("OTHER", Config::default());
     let calls = async |jetstream: async_nats::jetstream::Context| {
