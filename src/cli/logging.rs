@@ -40,6 +40,10 @@ pub enum LogFormat {
 /// What is logged unless somebody says otherwise.
 const DEFAULT_LEVEL: &str = "info";
 
+/// What others log about what we tell ourselves, in our words and once: the NATS client
+/// logs each try of a connect. Whoever wants it says so: `info,async_nats=debug`.
+const SILENT: &str = "async_nats=off";
+
 /// Puts another filter in the place of the one in force.
 type SetFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
 
@@ -54,7 +58,7 @@ impl Level {
     /// What the configuration says, or the default where it says nothing.
     pub fn configure(&self, level: Option<&str>) {
         if !self.fixed {
-            (self.set)(EnvFilter::new(level.unwrap_or(DEFAULT_LEVEL)));
+            (self.set)(filter(level.unwrap_or(DEFAULT_LEVEL)));
         }
     }
 }
@@ -78,7 +82,7 @@ impl Logging {
 
     fn start_with(&self, default: &str) -> SetFilter {
         let directives = self.log_level.as_deref().unwrap_or(default);
-        let filter = EnvFilter::new(directives);
+        let filter = filter(directives);
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
@@ -108,6 +112,11 @@ impl Logging {
             other => other,
         }
     }
+}
+
+fn filter(directives: &str) -> EnvFilter {
+    // Of two directives for the same target the last one counts.
+    EnvFilter::new(format!("{SILENT},{directives}"))
 }
 
 fn colour_stderr() -> bool {

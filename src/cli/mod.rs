@@ -19,6 +19,7 @@ pub mod replay;
 pub mod run;
 pub mod signals;
 pub mod simulate;
+pub mod sink;
 pub mod status;
 pub mod tail;
 
@@ -77,6 +78,8 @@ pub enum Command {
     Quarantine(quarantine::Args),
     /// Look through the journal; save what is readable of a damaged one
     Journal(journal::Args),
+    /// Prepare what a sink writes to: the tables of a database
+    Sink(sink::Args),
     /// Run a simulated PBX to try cdrd, or another client, against
     Simulate(Box<simulate::Args>),
     /// See calls arrive: simulated PBX, daemon and tail in one, nothing left behind
@@ -154,6 +157,7 @@ fn execute(cli: Cli) -> anyhow::Result<Exit> {
             Command::DeadLetters(args) => dead_letters::run(args, &logging).await,
             Command::Quarantine(args) => quarantine::run(args, &logging).await,
             Command::Journal(args) => journal::run(&args, &logging),
+            Command::Sink(args) => sink::run(args, &logging).await,
             Command::Simulate(args) => {
                 logging.start_for_people();
                 let shutdown = signals::stop_on_signals().gracefully;

@@ -17,7 +17,7 @@ const STARTS: &[(&str, Start)] = &[("now", Start::Now), ("beginning", Start::Beg
 ///
 /// `None` without a usable `type`, which is then a recorded problem.
 pub(super) fn read(name: &str, pbxs: &[String], section: &mut Section) -> Option<Sink> {
-    let events = section.list("events", event_pattern).unwrap_or_default();
+    let mut events = section.list("events", event_pattern).unwrap_or_default();
     if events.is_empty() && section.has("events") && !section.is_faulty("events") {
         section.problem("events", "\"events\" is empty; leave it out to deliver everything");
     }
@@ -28,6 +28,9 @@ pub(super) fn read(name: &str, pbxs: &[String], section: &mut Section) -> Option
     let conditions = Condition::read_all(section);
     let start = section.choice("start", Start::Now, STARTS);
     let settings = read_type(section)?;
+    if !section.has("events") {
+        events.extend(settings.usual_events().iter().map(|pattern| (*pattern).to_owned()));
+    }
     let pbxs: BTreeSet<String> = chosen.into_iter().collect();
     let filter = Filter { patterns: events, pbxs, conditions };
     Some(Sink { name: Arc::from(name), filter, start, settings })

@@ -13,6 +13,15 @@ impl Section<'_> {
     /// How the certificate of a sink's receiver is checked: `tls = true` against the
     /// system's CAs, or as a table says. `None` is no TLS at all.
     pub fn tls(&mut self) -> Option<Tls> {
+        self.tls_read_by(read)
+    }
+
+    /// The same where the receiver may want a certificate of our own.
+    pub fn tls_with_identity(&mut self) -> Option<Tls> {
+        self.tls_read_by(read_with_identity)
+    }
+
+    fn tls_read_by(&mut self, read: impl FnOnce(&mut Self, &str) -> Tls) -> Option<Tls> {
         if self.value("tls")?.get_ref().is_table() {
             return Some(self.table("tls", |section| read(section, "tls")));
         }

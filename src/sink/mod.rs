@@ -13,6 +13,10 @@ pub mod format;
 pub mod http;
 mod lines;
 pub mod mask;
+#[cfg(feature = "nats")]
+pub mod nats;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod runner;
 mod second_chances;
 pub mod socket;
@@ -125,20 +129,20 @@ impl Retry {
 
 /// Makes one enum, one reader and one opener out of the list of types.
 macro_rules! types {
-    ($($kind:ident => $variant:ident,)*) => {
+    ($($(#[$built:meta])? $kind:ident => $variant:ident,)*) => {
         /// What belongs to one type of sink alone.
         #[derive(Debug, Clone)]
         #[allow(clippy::large_enum_variant, reason = "one a sink, and read once at start; whether they differ much changes with every key")]
         pub enum Settings {
-            $(#[doc = concat!("`type = \"", stringify!($kind), "\"`.")] $variant($kind::Settings),)*
+            $(#[doc = concat!("`type = \"", stringify!($kind), "\"`.")] $(#[$built])? $variant($kind::Settings),)*
         }
 
         /// The words that `type` takes.
-        pub const TYPES: &[&str] = &[$(stringify!($kind)),*];
+        pub const TYPES: &[&str] = &[$($(#[$built])? stringify!($kind)),*];
 
         /// Reads the keys that belong to a type; `None` if it is none of [`TYPES`].
         pub fn read_settings(kind: &str, section: &mut Section) -> Option<Settings> {
-            $(if kind == stringify!($kind) {
+            $($(#[$built])? if kind == stringify!($kind) {
                 return Some(Settings::$variant($kind::Settings::read(section)));
             })*
             None
@@ -149,7 +153,7 @@ macro_rules! types {
             /// missing now may be there when the first event comes.
             pub fn open(&self) -> Result<Box<dyn Sink>, OpenError> {
                 Ok(match self {
-                    $(Self::$variant(settings) => Box::new(settings.open()?),)*
+                    $($(#[$built])? Self::$variant(settings) => Box::new(settings.open()?),)*
                 })
             }
         }
@@ -160,8 +164,22 @@ types! {
     exec => Exec,
     file => File,
     http => Http,
+    #[cfg(feature = "nats")] nats => Nats,
+    #[cfg(feature = "postgres")] postgres => Postgres,
     socket => Socket,
     stdout => Stdout,
+}
+
+impl Settings {
+    /// The patterns of events that a sink without `events` gets; none are all.
+    pub fn usual_events(&self) -> &'static [&'static str] {
+        match self {
+            // Its table is one of calls: whoever counts rows counts calls.
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => &["call_cdr"],
+            _ => &[],
+        }
+    }
 }
 
 /// A sink cannot even be made.

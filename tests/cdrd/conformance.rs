@@ -8,8 +8,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
+#[cfg(feature = "postgres")]
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
 use crate::harness::{Bench, PATIENCE, until, whole_lines};
 use crate::listener::{Listener, Place, data};
+#[cfg(feature = "postgres")]
+use crate::postgres::server::{self, Database};
 use crate::receiver::{Answer, Receiver};
 
 /// One type of sink, with whatever is at its other end.
@@ -19,9 +24,25 @@ trait Subject: Sized {
     fn table(&self) -> String;
     /// What has been delivered, in order: the bytes of each event.
     fn delivered(&self) -> Vec<Vec<u8>>;
+    /// What its table has besides, if it is to get everything.
+    fn usual(&self) -> &'static str {
+        ""
+    }
     /// From now on nothing can be delivered, until [`Subject::mend`].
     fn break_down(&self);
     fn mend(&self);
+    /// What it keeps of an event's bytes, for comparison.
+    fn form(&self, event: Vec<u8>) -> Vec<u8> {
+        event
+    }
+    /// Whether one can tell in which order it was given.
+    fn has_order(&self) -> bool {
+        true
+    }
+    /// Whether it cannot hold this event, which then becomes a dead letter.
+    fn refuses(&self, _event: &str) -> bool {
+        false
+    }
     /// Standard output goes to the subject, if it wants it.
     fn adopt(&self, _child: &mut Child) {}
 }
@@ -271,12 +292,108 @@ impl<const LINE: bool> Subject for Socket<LINE> {
     }
 }
 
+/// A real NATS server, which is killed and comes back.
+#[cfg(feature = "nats")]
+struct Nats {
+    server: crate::nats::Server,
+}
+
+#[cfg(feature = "nats")]
+impl Subject for Nats {
+    async fn new(_: &Bench) -> Self {
+        Self { server: crate::nats::Server::with_stream() }
+    }
+
+    fn table(&self) -> String {
+        let table = crate::nats::sink(&self.server, "format = \"raw\"");
+        table.replace("[sink.nats]", "[sink.subject]").replace("start = \"beginning\"\n", "")
+    }
+
+    fn delivered(&self) -> Vec<Vec<u8>> {
+        self.server.stored().into_iter().map(|message| message.body).collect()
+    }
+
+    fn break_down(&self) {
+        self.server.kill();
+    }
+
+    fn mend(&self) {
+        self.server.start();
+    }
+}
+
+/// A database. With `JSON` it is told to keep the bytes, and gets one event at a time, so
+/// that their transactions have an order; otherwise it has what `cdrd sink init`
+/// makes, and many at a time, of which it keeps the values.
+#[cfg(feature = "postgres")]
+struct Postgres<const JSON: bool> {
+    database: Database<'static>,
+}
+
+#[cfg(feature = "postgres")]
+impl<const JSON: bool> Subject for Postgres<JSON> {
+    async fn new(bench: &Bench) -> Self {
+        let subject = Self { database: server::shared().database() };
+        let sql = crate::postgres::print_sql(&bench.config_text(&subject.table()), &[]);
+        let kind = if JSON { "\"raw\" json " } else { "\"raw\" jsonb " };
+        subject.database.ask(&sql.replace("\"raw\" jsonb ", kind));
+        subject
+    }
+
+    fn table(&self) -> String {
+        let batch = if JSON { "batch = 1\n" } else { "" };
+        format!(
+            "[sink.subject]\ntype = \"postgres\"\nurl = {:?}\n{batch}\
+             retry = {{ initial = \"10ms\", max = \"50ms\" }}\n",
+            self.database.url()
+        )
+    }
+
+    fn usual(&self) -> &'static str {
+        "events = [\"*\"]\n"
+    }
+
+    fn delivered(&self) -> Vec<Vec<u8>> {
+        let rows = "select encode(convert_to(raw::text, 'UTF8'), 'base64') as raw from cdr order by xmin::text::bigint";
+        let rows = format!("select replace(raw, E'\\n', '') from ({rows}) t;");
+        // While it is broken down, nobody can ask it.
+        let rows = self.database.server.ask(&self.database.name, &rows).unwrap_or_default();
+        rows.lines().map(|row| BASE64_STANDARD.decode(row).unwrap()).collect()
+    }
+
+    fn break_down(&self) {
+        self.database.shut();
+    }
+
+    fn mend(&self) {
+        self.database.open();
+    }
+
+    fn form(&self, event: Vec<u8>) -> Vec<u8> {
+        if JSON {
+            return event;
+        }
+        let value: serde_json::Value = serde_json::from_slice(&event).unwrap();
+        value.to_string().into_bytes()
+    }
+
+    fn has_order(&self) -> bool {
+        JSON
+    }
+
+    fn refuses(&self, event: &str) -> bool {
+        !JSON && event.contains("\\u0000")
+    }
+}
+
 /// The real program, killed when dropped.
 struct Program(Child);
 
 impl Program {
     fn start(bench: &Bench, subject: &impl Subject, more: &str) -> Self {
-        let text = bench.config_text(&format!("{}start = \"beginning\"\n{more}", subject.table()));
+        let events = if more.contains("events") { "" } else { subject.usual() };
+        let table = format!("{}start = \"beginning\"\n{events}{more}", subject.table());
+        let text = bench.config_text(&table);
         std::fs::write(bench.path("config.toml"), text).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_cdrd"))
             .args(["run", "--log-level", "error", "-c"])
@@ -315,10 +432,22 @@ fn sent(bench: &Bench) -> Vec<Vec<u8>> {
     log.iter().filter(|p| p.event_type.is_some()).map(|p| p.bytes.to_vec()).collect()
 }
 
+/// Whether this is what was sent.
+fn same(subject: &impl Subject, delivered: Vec<Vec<u8>>, sent: Vec<Vec<u8>>) -> bool {
+    let [delivered, sent] = [delivered, sent].map(|events| {
+        let mut events: Vec<_> = events.into_iter().map(|event| subject.form(event)).collect();
+        if !subject.has_order() {
+            events.sort();
+        }
+        events
+    });
+    delivered == sent
+}
+
 async fn has_all(bench: &Bench, subject: &impl Subject) {
     let sent = sent(bench);
     until("everything is delivered", async || subject.delivered().len() >= sent.len()).await;
-    assert!(subject.delivered() == sent, "not the same bytes in the same order");
+    assert!(same(subject, subject.delivered(), sent), "not the same bytes in the same order");
 }
 
 async fn delivers_every_byte_in_order<S: Subject>() {
@@ -359,8 +488,9 @@ async fn delivers_after_a_restart_what_it_could_not_before<S: Subject>() {
     subject.mend();
     let program = Program::start(&bench, &subject, "");
     until("everything is delivered", async || {
-        let delivered: std::collections::BTreeSet<_> = subject.delivered().into_iter().collect();
-        deaf.iter().all(|event| delivered.contains(event))
+        let delivered = subject.delivered().into_iter().map(|event| subject.form(event));
+        let delivered: std::collections::BTreeSet<_> = delivered.collect();
+        deaf.iter().all(|event| delivered.contains(&subject.form(event.clone())))
     })
     .await;
     assert_eq!(program.stop().await, Some(0));
@@ -380,7 +510,7 @@ async fn gets_only_what_its_filter_wants<S: Subject>() {
     assert!(expected.len() > 30 && expected.len() < log.len());
     until("it has them", async || subject.delivered().len() >= expected.len()).await;
     assert_eq!(program.stop().await, Some(0));
-    assert!(subject.delivered() == expected);
+    assert!(same(&subject, subject.delivered(), expected));
 }
 
 async fn takes_hostile_content_as_it_is<S: Subject>() {
@@ -401,11 +531,15 @@ async fn takes_hostile_content_as_it_is<S: Subject>() {
     for event in events {
         bench.pbx.push_raw(event).await;
     }
-    until("it has them", async || subject.delivered().len() >= events.len()).await;
+    let taken: Vec<_> = events.iter().filter(|event| !subject.refuses(event)).collect();
+    until("it has them", async || subject.delivered().len() >= taken.len()).await;
     assert_eq!(program.stop().await, Some(0));
-    for (got, sent) in subject.delivered().iter().zip(events) {
-        assert_eq!(String::from_utf8_lossy(got), sent);
-    }
+    let sent: Vec<_> = taken.iter().map(|event| event.as_bytes().to_vec()).collect();
+    let delivered = subject.delivered();
+    let shown = format!("{:?}", delivered.iter().map(|got| String::from_utf8_lossy(got)));
+    assert!(same(&subject, delivered, sent), "{shown}");
+    let refused = crate::harness::dead_letters(&bench.path("journal.db"), "subject");
+    assert_eq!(refused.len(), events.len() - taken.len());
 }
 
 macro_rules! every_sink {
@@ -450,4 +584,15 @@ every_sink! {
     socket: Socket<false>,
     socket_confirming: Socket<true>,
     stdout: Stdout,
+}
+
+#[cfg(feature = "nats")]
+every_sink! {
+    nats: Nats,
+}
+
+#[cfg(feature = "postgres")]
+every_sink! {
+    postgres: Postgres<false>,
+    postgres_bytes: Postgres<true>,
 }

@@ -19,6 +19,10 @@
 //! | `http` | which answers confirm, retry, or make a dead letter |
 //! | `files` | names, rotation, compression, manifest, full disks; what a crash leaves |
 //! | `plugins` | programs and receivers of lines that crash, hang, refuse, talk nonsense |
+//! | `nats` | a real NATS server: what confirms, who is let in, which stream |
+//! | `pair` | do two daemons at one PBX and one receiver lose nothing and double nothing? |
+//! | `postgres` | what a database does to a sink: restarts, broken rows, missing tables |
+//! | `recipes` | does each command of docs/recipes.md work as it stands? |
 //! | `second_chances` | dead letters, quarantine, replay, export; with a daemon and without |
 //! | `formats` | records, CSV, conditions, masks: does a reader see what it should, and no more? |
 //! | `billing` | files, HTTP and a program of one's own together, all of them failing |
@@ -68,14 +72,21 @@ mod kills;
 mod listener;
 mod load;
 mod lockout;
+#[cfg(feature = "nats")]
+mod nats;
 mod network;
 mod operations;
 mod packets;
+mod pair;
 mod plugins;
 mod port;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod process;
 mod proxy;
 mod receiver;
+#[cfg(feature = "postgres")]
+mod recipes;
 mod reload;
 mod rest;
 mod schema;

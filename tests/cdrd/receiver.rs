@@ -169,6 +169,11 @@ impl Receiver {
         self.state.lock().unwrap().requests.clone()
     }
 
+    /// Looks at all requests so far, without a copy.
+    pub fn look<T>(&self, at: impl FnOnce(&[Request]) -> T) -> T {
+        at(&self.state.lock().unwrap().requests)
+    }
+
     /// The requests that were answered with a 2xx.
     pub fn accepted(&self) -> Vec<Request> {
         let accepted = |r: &Request| r.answered.is_some_and(|status| (200..300).contains(&status));

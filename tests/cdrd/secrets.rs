@@ -85,8 +85,26 @@ start = "beginning"
 "#,
         signing = signing(),
     );
-    bench.config_text(&(bench.raw_sink() + &sinks))
+    bench.config_text(&(bench.raw_sink() + &sinks + STREAMS))
 }
+
+/// Nothing is for them: what a connect says is asked in `nats::access`.
+const STREAMS: &str = if cfg!(feature = "nats") {
+    r#"
+[sink.stream]
+type = "nats"
+url = "nats://127.0.0.1:4222"
+auth = { token = "PLANTED-nats-token" }
+events = ["nothing"]
+[sink.stream-by-user]
+type = "nats"
+url = "nats://127.0.0.1:4222"
+auth = { username = "someone", password = "PLANTED-nats-password" }
+events = ["nothing"]
+"#
+} else {
+    ""
+};
 
 fn get(admin: SocketAddr, path: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(admin).unwrap();

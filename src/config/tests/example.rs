@@ -10,6 +10,11 @@ use crate::config::reading::Reading;
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
+/// A file as NATS's tools write it. Nobody lets this user in.
+const CREDENTIALS: &str = "-----BEGIN NATS USER JWT-----\na.b.c\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\nSUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n------END USER NKEY SEED------\n";
+
+const NKEY: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
+
 /// What the example refers to.
 fn environment() -> Environment {
     Environment::empty()
@@ -26,6 +31,12 @@ fn environment() -> Environment {
         .with_file("/c/mask", "0123456789abcdef")
         .with_file("/c/erp", "p")
         .with_file("/c/crm-key", "p")
+        .with_file("/c/nats-creds", CREDENTIALS)
+        .with_file("/c/calls", "p")
+        .with_file("/c/nats-token", "p")
+        .with_file("/c/nats-password", "p")
+        .with_file("/c/nats-nkey", NKEY)
+        .with_file("/etc/cdrd/nats-ca.pem", CERTIFICATE)
         .with_file("/c/crm-hook", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
         .with_file("/etc/cdrd/crm-ca.pem", CERTIFICATE)
         .with_file("/etc/cdrd/cdrd.pem", CERTIFICATE)
@@ -54,7 +65,7 @@ fn the_example_loads_as_it_is_without_a_warning() {
 fn the_example_loads_with_every_setting_in_force() {
     let text = with_every_setting();
     let config = Config::parse("config.example.toml", &text, &environment()).unwrap();
-    assert_eq!((config.pbxs.len(), config.sinks.len()), (7, 8));
+    assert_eq!((config.pbxs.len(), config.sinks.len()), (7, 13));
     // The last resort is shown, so it warns; nothing else does.
     assert_eq!(config.warnings.len(), 1, "{:#?}", config.warnings);
     assert!(config.warnings[0].contains("insecure_skip_verify"));
@@ -73,7 +84,7 @@ fn settings_that_are_commented_out_in_the_first_tables_are_the_defaults() {
     assert_eq!(format!("{:?}", plain.journal), format!("{full_journal:?}"));
     let archive = |config: &Config| format!("{:?}", config.sinks[0].settings);
     assert_eq!(archive(&plain), archive(&full));
-    let bare = "[pbx.a]\nurl = \"wss://h/wsi\"\nlogin = { username = \"u\", password = \"p\" }\n[sink.bill]\ntype = \"exec\"\ncommand = [\"/usr/local/bin/bill\", \"--tenant\", \"main\"]\n[sink.collector]\ntype = \"socket\"\naddress = \"tcp://collector.example.com:5170\"\n";
+    let bare = "[pbx.a]\nurl = \"wss://h/wsi\"\nlogin = { username = \"u\", password = \"p\" }\n[sink.bill]\ntype = \"exec\"\ncommand = [\"/usr/local/bin/bill\", \"--tenant\", \"main\"]\n[sink.collector]\ntype = \"socket\"\naddress = \"tcp://collector.example.com:5170\"\n[sink.calls]\ntype = \"postgres\"\nurl = \"postgres://u@localhost/d\"\n";
     let sinks = |config: &Config| {
         config
             .sinks
@@ -84,6 +95,13 @@ fn settings_that_are_commented_out_in_the_first_tables_are_the_defaults() {
                 }
                 crate::sink::Settings::Socket(socket) => {
                     Some(format!("{:?} {:?}", socket.connect_timeout, socket.lines))
+                }
+                #[cfg(feature = "postgres")]
+                crate::sink::Settings::Postgres(postgres) => {
+                    let (times, batch) = (postgres.connect_timeout, postgres.batch);
+                    let names = &postgres.names.table;
+                    let (limit, retry) = (postgres.timeout, postgres.retry);
+                    Some(format!("{times:?} {limit:?} {batch} {names} {retry:?}"))
                 }
                 _ => None,
             })
@@ -137,7 +155,11 @@ fn kind(settings: &crate::sink::Settings) -> &'static str {
         crate::sink::Settings::Exec(_) => "exec",
         crate::sink::Settings::File(_) => "file",
         crate::sink::Settings::Http(_) => "http",
+        #[cfg(feature = "postgres")]
+        crate::sink::Settings::Postgres(_) => "postgres",
         crate::sink::Settings::Socket(_) => "socket",
+        #[cfg(feature = "nats")]
+        crate::sink::Settings::Nats(_) => "nats",
         crate::sink::Settings::Stdout(_) => "stdout",
     }
 }
@@ -150,7 +172,11 @@ const COMMON: &[&str] = &["type", "events", "pbx", "where", "start", "mask", "ma
 fn general(path: &str, key: &str, types: &BTreeMap<String, &str>) -> String {
     let parts: Vec<&str> = path.split('.').collect();
     match parts.as_slice() {
-        [.., "password" | "bearer" | "token" | "mask_key" | "signing_secret"]
+        [
+            ..,
+            "password" | "bearer" | "token" | "mask_key" | "signing_secret" | "nkey"
+            | "credentials",
+        ]
         | [.., "headers", _]
         | ["sink", _, "env", _] => "secret".to_owned(),
         ["sink", _, "tls"] => "pbx.*.tls".to_owned(),

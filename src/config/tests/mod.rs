@@ -6,6 +6,8 @@ mod fingerprints;
 mod lines;
 mod load;
 mod messages;
+#[cfg(feature = "nats")]
+mod nats;
 mod results;
 mod samples;
 

@@ -10,6 +10,7 @@
 //! Whatever the form, a sink's [`Mask`] is applied here, so no sink can forget it.
 //! Without a mask the PBX's bytes are handed on by reference.
 
+mod binary;
 mod envelope;
 
 use std::borrow::Cow;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 
-pub use self::envelope::Attributes;
+pub use self::binary::attribute_headers;
+use self::envelope::Attributes;
 
 use super::mask::Mask;
 use crate::config::{Section, quoted};
@@ -98,6 +100,13 @@ impl Encoder {
         Self { format, zone, mask, with_type }
     }
 
+    /// For sinks that take an event apart themselves, see [`Encoder::record_and_data`]:
+    /// what they have of the above is `mask` and `mask_key`.
+    pub fn read_whole(section: &mut Section) -> Self {
+        let mask = Mask::read(section).map(Arc::new);
+        Self { mask, ..Self::plain(Format::Record, TimeZone::UTC, &[]) }
+    }
+
     /// For those who want the envelope and nothing else.
     pub fn cloudevents() -> Self {
         Self::plain(Format::CloudEvents, TimeZone::UTC, &[])
@@ -168,6 +177,11 @@ impl Encoder {
                 .expect("a record is JSON, and writing to a Vec succeeds"),
             Format::Csv => self.record(&stored.event).write_csv(self.with_type, out),
         }
+    }
+
+    /// The record, and the PBX's object, as this sink may see them.
+    pub fn record_and_data<'e>(&self, event: &'e Event) -> (Record, Cow<'e, [u8]>) {
+        (self.record(event), self.data(event))
     }
 
     fn record(&self, event: &Event) -> Record {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::signature::{self, Key};
 use crate::event::Stored;
-use crate::sink::format::{Attributes, Encoder, Format};
+use crate::sink::format::{Encoder, Format, attribute_headers};
 
 /// A batch of CloudEvents (HTTP protocol binding 1.0.2, section 3.3).
 const CLOUDEVENTS_BATCH: &str = "application/cloudevents-batch+json";
@@ -29,7 +29,7 @@ impl Message {
         let id = stored.event.id.to_string();
         let mut headers = HeaderMap::with_capacity(16);
         if encoder.format() == Format::Raw {
-            binary_mode(&mut headers, stored, &id);
+            binary_mode(&mut headers, stored);
         }
         Self::new(id, headers, encoder.content_type(), encoder.body(stored))
     }
@@ -89,49 +89,11 @@ fn batch_id(events: &[&Stored]) -> String {
 }
 
 /// The CloudEvents attributes as headers (HTTP protocol binding 1.0.2, section 3.1).
-fn binary_mode(headers: &mut HeaderMap, stored: &Stored, id: &str) {
-    let Attributes { source, event_type, time } = Attributes::of(&stored.event);
-    let seq = stored.seq.to_string();
-    let subject = stored.event.session_id.as_deref();
-    let origin = stored.event.origin.as_str();
-    for (name, value) in [
-        ("ce-specversion", Some("1.0")),
-        ("ce-id", Some(id)),
-        ("ce-source", Some(source.as_str())),
-        ("ce-type", Some(event_type.as_str())),
-        ("ce-time", Some(time.as_str())),
-        ("ce-subject", subject),
-        ("ce-origin", Some(origin)),
-        ("ce-seq", Some(seq.as_str())),
-    ] {
-        let value = value.map(|value| HeaderValue::try_from(percent_encoded(value)));
-        if let Some(Ok(value)) = value {
+fn binary_mode(headers: &mut HeaderMap, stored: &Stored) {
+    for (name, value) in attribute_headers(stored) {
+        // What `attribute_headers` gives is always visible ASCII.
+        if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }
-    }
-}
-
-/// The binding's own rule (section 3.1.3.2): blanks, quotes, percent signs and all
-/// that is not visible ASCII become `%XX` of their UTF-8 bytes.
-fn percent_encoded(value: &str) -> String {
-    let mut encoded = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b'"' | b'%' => encoded.push_str(&format!("%{byte:02X}")),
-            0x21..=0x7e => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attributes_are_encoded_as_the_binding_says() {
-        assert_eq!(percent_encoded("Euro \u{20ac} \u{1F600}"), "Euro%20%E2%82%AC%20%F0%9F%98%80");
-        assert_eq!(percent_encoded("a\"b%c"), "a%22b%25c");
     }
 }

@@ -81,7 +81,9 @@ impl LineSettings {
     }
 }
 
-fn read_retry(section: &mut Section) -> Retry {
+/// Reads `retry` of those whose receiver's absence is no event's fault: without
+/// `give_up_after`, events wait for ever.
+pub(super) fn read_retry(section: &mut Section) -> Retry {
     let max = section.duration("max", Retry::LOCAL.max, WAITS);
     let initial = section.duration("initial", Retry::LOCAL.initial.min(max), WAITS);
     if initial > max && !section.has_faults() {

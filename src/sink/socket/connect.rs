@@ -107,7 +107,7 @@ pub async fn connect(settings: &Settings) -> Result<Stream, String> {
 /// for the one, and for the other a quarter of an hour, in which it goes on taking what
 /// it cannot deliver.
 #[cfg(target_os = "linux")]
-fn notice_death(tcp: &TcpStream, timeout: Duration) -> io::Result<()> {
+pub fn notice_death(tcp: &TcpStream, timeout: Duration) -> io::Result<()> {
     use rustix::net::sockopt;
     // What the kernel takes: whole seconds, and not too many.
     let idle = timeout.clamp(Duration::from_secs(1), Duration::from_secs(3600));
@@ -119,7 +119,7 @@ fn notice_death(tcp: &TcpStream, timeout: Duration) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn notice_death(_: &TcpStream, _: Duration) -> io::Result<()> {
+pub fn notice_death(_: &TcpStream, _: Duration) -> io::Result<()> {
     Ok(())
 }
 

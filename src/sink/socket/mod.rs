@@ -24,6 +24,8 @@ use crate::event::Stored;
 use connect::Stream;
 
 pub use connect::Address;
+#[cfg(feature = "postgres")]
+pub(super) use connect::notice_death;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long the receiver may take at the end to read what is on its way.

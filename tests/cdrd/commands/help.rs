@@ -34,6 +34,7 @@ async fn cdrd_help() {
       dead-letters  What a sink refused for good: list, show, send again, drop
       quarantine    What could not be decoded: list, show, decode again, drop
       journal       Look through the journal; save what is readable of a damaged one
+      sink          Prepare what a sink writes to: the tables of a database
       simulate      Run a simulated PBX to try cdrd, or another client, against
       demo          See calls arrive: simulated PBX, daemon and tail in one, nothing left behind
       completions   Print a completion script for a shell
@@ -1074,5 +1075,107 @@ async fn backfill_help() {
     Calls that ended in the span and that the journal lacks are added and delivered like any
     other, with origin "backfill". A running daemon does the work, else this command does.
     Gaps need no such command: the daemon closes them by itself.
+    "#);
+}
+
+#[tokio::test]
+async fn sink_help() {
+    assert_snapshot!(help(&["sink"]).await, @r#"
+    Prepare what a sink writes to: the tables of a database
+
+    Usage: cdrd sink [OPTIONS] <COMMAND>
+
+    Commands:
+      init  Make the tables of a sink of type "postgres"
+      help  Print this message or the help of the given subcommand(s)
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd sink init calls --print-sql | psql -U postgres calls   as an administrator
+      cdrd sink init calls --apply                                as the sink's own role
+    "#);
+}
+
+#[tokio::test]
+async fn sink_init_help() {
+    assert_snapshot!(help(&["sink", "init"]).await, @r#"
+    Make the tables of a sink of type "postgres"
+
+    Usage: cdrd sink init [OPTIONS] <--print-sql|--apply> <NAME>
+
+    Arguments:
+      <NAME>
+              Which sink
+
+    Options:
+      -c, --config <FILE>
+              Configuration file; "-" reads standard input
+
+              [default: /etc/cdrd/config.toml]
+
+          --print-sql
+              Print the SQL, and connect to nothing
+
+          --apply
+              Connect as the sink does, and run the SQL
+
+          --timescale
+              For TimescaleDB: make hypertables, cut by the column event_time
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Logging:
+          --log-level <LEVEL>
+              What to log: error, warn, info, debug, trace, or a filter like "info,cdrd::sink=debug"
+
+              [env: CDRD_LOG=]
+
+          --log-format <LOG_FORMAT>
+              How to write logs
+
+              Possible values:
+              - auto:     journald under systemd, else text
+              - text:     For people
+              - json:     One JSON object a line
+              - journald: For systemd: a priority instead of time and level
+
+              [default: auto]
+
+    Examples:
+      cdrd sink init calls --print-sql            what would be done
+      cdrd sink init calls --print-sql | psql -U postgres calls
+      cdrd sink init calls --apply
+      cdrd sink init calls --print-sql --timescale
+
+    What is there already stays as it is, so doing it twice does no harm. --print-sql also
+    prints the rights that the sink's role needs, for an administrator who makes the tables;
+    --apply makes them as the sink's role, which must be allowed to create tables.
+    Ends with 69 if the database refused or cannot be reached.
     "#);
 }
