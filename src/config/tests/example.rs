@@ -25,6 +25,7 @@ fn environment() -> Environment {
         .with_program("/usr/local/bin/bill")
         .with_file("/c/mask", "0123456789abcdef")
         .with_file("/c/erp", "p")
+        .with_file("/c/calls", "p")
         .with_file("/c/crm-key", "p")
         .with_file("/c/crm-hook", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
         .with_file("/etc/cdrd/crm-ca.pem", CERTIFICATE)
@@ -54,7 +55,7 @@ fn the_example_loads_as_it_is_without_a_warning() {
 fn the_example_loads_with_every_setting_in_force() {
     let text = with_every_setting();
     let config = Config::parse("config.example.toml", &text, &environment()).unwrap();
-    assert_eq!((config.pbxs.len(), config.sinks.len()), (7, 8));
+    assert_eq!((config.pbxs.len(), config.sinks.len()), (7, 9));
     // The last resort is shown, so it warns; nothing else does.
     assert_eq!(config.warnings.len(), 1, "{:#?}", config.warnings);
     assert!(config.warnings[0].contains("insecure_skip_verify"));

@@ -47,9 +47,9 @@ fn a_wrong_type_at_a_secret_does_not_show_it() {
 
 #[test]
 fn a_sink_without_type_is_told_the_types() {
-    assert_snapshot!(sink_mistakes("url = \"https://h/\""), @r#"cdrd.toml:5: sink.crm: no "type"; one of "exec", "file", "http", "socket", "stdout""#);
-    assert_snapshot!(sink_mistakes("type = \"htpp\"\nurl = \"https://h/\""), @r#"cdrd.toml:6: sink.crm: "type" must be one of "exec", "file", "http", "socket", "stdout", found the string "htpp"; did you mean "http"?"#);
-    assert_snapshot!(sink_mistakes("type = 1"), @r#"cdrd.toml:6: sink.crm: "type" must be one of "exec", "file", "http", "socket", "stdout", found the integer 1"#);
+    assert_snapshot!(sink_mistakes("url = \"https://h/\""), @r#"cdrd.toml:5: sink.crm: no "type"; one of "exec", "file", "http", "postgres", "socket", "stdout""#);
+    assert_snapshot!(sink_mistakes("type = \"htpp\"\nurl = \"https://h/\""), @r#"cdrd.toml:6: sink.crm: "type" must be one of "exec", "file", "http", "postgres", "socket", "stdout", found the string "htpp"; did you mean "http"?"#);
+    assert_snapshot!(sink_mistakes("type = 1"), @r#"cdrd.toml:6: sink.crm: "type" must be one of "exec", "file", "http", "postgres", "socket", "stdout", found the integer 1"#);
 }
 
 #[test]

@@ -30,7 +30,8 @@ cat >/dev/null
 while :; do kill -QUIT $server 2>/dev/null; sleep 0.2; done &
 teller=$!
 wait $server
-kill $teller
+# SIGTERM would not do: a shell that has a trap for it may keep it from this one.
+kill -KILL $teller
 [ -z "$remove" ] || rm -rf "$remove"
 "#;
 
