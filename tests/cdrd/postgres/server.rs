@@ -26,12 +26,13 @@ trap : INT TERM HUP
 "$@" >>"$data.log" 2>&1 &
 server=$!
 cat >/dev/null
-# One that has only just begun does not hear the first.
-while :; do kill -QUIT $server 2>/dev/null; sleep 0.2; done &
-teller=$!
+# One that has only just begun does not hear the first. Until it is waited for, its number
+# belongs to nobody else.
+while read -r _ _ state _ <"/proc/$server/stat" && [ "$state" != Z ]; do
+    kill -QUIT $server
+    sleep 0.1
+done 2>/dev/null
 wait $server
-# SIGTERM would not do: a shell that has a trap for it may keep it from this one.
-kill -KILL $teller
 [ -z "$remove" ] || rm -rf "$remove"
 "#;
 
