@@ -42,7 +42,7 @@ async fn a_wrong_type() {
 
 #[tokio::test]
 async fn a_sink_without_a_type() {
-    assert_snapshot!(told(&format!("{GOOD}[sink.archive]\npath = \"cdr.jsonl\"\n")).await, @r#"cdrd: [FILE]:6: sink.archive: no "type"; one of "exec", "file", "http", "socket", "stdout""#);
+    assert_snapshot!(told(&format!("{GOOD}[sink.archive]\npath = \"cdr.jsonl\"\n")).await, @r#"cdrd: [FILE]:6: sink.archive: no "type"; one of "exec", "file", "http", "postgres", "socket", "stdout""#);
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn two_mistakes_at_once() {
     let text = GOOD.replace("wss:", "https:").replace("\"stdout\"", "\"stdoud\"");
     assert_snapshot!(told(&text).await, @r#"
     cdrd: [FILE]:2: pbx.hq: "url" must start with wss:// or ws://
-    [FILE]:5: sink.out: "type" must be one of "exec", "file", "http", "socket", "stdout", found the string "stdoud"; did you mean "stdout"?
+    [FILE]:5: sink.out: "type" must be one of "exec", "file", "http", "postgres", "socket", "stdout", found the string "stdoud"; did you mean "stdout"?
     2 problems in [FILE]
     "#);
 }
