@@ -1,5 +1,6 @@
 //! `cdrd sink`: what a sink needs at its receiver before it can work.
 
+#[cfg(feature = "postgres")]
 use std::io::Write;
 
 use super::ConfigFile;

@@ -74,8 +74,8 @@ const EVENT_QUEUE: usize = 8;
 /// Requests of other kinds that may wait.
 const CONTROL_QUEUE: usize = 64;
 /// Commits kept in memory for sinks, each of at most what the queue of events holds
-/// (2 MiB); a sink that is further behind reads the file.
-const COMMITS_IN_MEMORY: usize = 4;
+/// (1 MiB); a sink that is further behind reads the file.
+const COMMITS_IN_MEMORY: usize = 8;
 
 /// What to do about a damaged journal.
 const ADVICE: &str = "; `cdrd journal check` tells what is damaged, and `cdrd journal repair`, \

@@ -9,7 +9,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -72,12 +73,24 @@ pub struct Runner {
 
 /// What to do next.
 enum Step {
-    /// Deliver events: a commit, from an index on, or what was read.
-    Live { events: Commit, from: usize },
+    /// Deliver events: commits, or what was read.
+    Live(Vec<Part>),
     /// Send something again.
     Again,
     /// Everything is delivered, and nothing more is to come.
     End,
+}
+
+/// Events of a commit, or what was read, from an index on.
+struct Part {
+    events: Commit,
+    from: usize,
+}
+
+impl Part {
+    fn events(&self) -> &[Stored] {
+        &self.events[self.from..]
+    }
 }
 
 impl Runner {
@@ -129,13 +142,13 @@ impl Runner {
             match self.next().await? {
                 Step::End => break,
                 Step::Again => self.second_chance().await?,
-                Step::Live { events, from } => {
-                    let wanted: Vec<&Stored> =
-                        events[from..].iter().filter(|e| self.filter.wants(e)).collect();
+                Step::Live(parts) => {
+                    let all = parts.iter().flat_map(Part::events);
+                    let wanted: Vec<&Stored> = all.filter(|e| self.filter.wants(e)).collect();
                     if !self.deliver(&wanted).await? {
                         break;
                     }
-                    if let Some(last) = events.last() {
+                    if let Some(last) = parts.last().and_then(|part| part.events.last()) {
                         self.seq = last.seq;
                         self.cursor.confirm(last.seq);
                     }
@@ -166,7 +179,7 @@ impl Runner {
                 let read = move |reader: &mut Reader| reader.after(seq, READ_EVENTS, READ_BYTES);
                 let events = self.reading.with(read).await?;
                 if !events.is_empty() {
-                    return Ok(Step::Live { events: Arc::new(events), from: 0 });
+                    return Ok(Step::Live(vec![Part { events: Arc::new(events), from: 0 }]));
                 }
                 self.behind = false;
             }
@@ -175,8 +188,9 @@ impl Runner {
             }
             tokio::select! {
                 biased;
-                commit = self.commits.recv() => match self.fresh(commit) {
-                    ControlFlow::Break(step) => return Ok(step),
+                commit = self.commits.recv() => match self.fresh(commit, self.seq) {
+                    ControlFlow::Break(None) => return Ok(Step::End),
+                    ControlFlow::Break(Some(part)) => return Ok(Step::Live(self.gather(part))),
                     ControlFlow::Continue(()) => {}
                 },
                 // The sender is dropped only with the daemon; then there is an end, too.
@@ -189,22 +203,48 @@ impl Runner {
         }
     }
 
-    /// What a commit from memory is good for.
-    fn fresh(&mut self, commit: Result<Commit, RecvError>) -> ControlFlow<Step> {
+    /// With a commit those that came after it meanwhile, up to a batch of the sink: the
+    /// slower the sink, the more at once.
+    fn gather(&mut self, first: Part) -> Vec<Part> {
+        let mut events = first.events().len();
+        let mut parts = vec![first];
+        while !self.behind && events < self.sink.max_batch() {
+            let Some(last) = parts.last().and_then(|part| part.events.last()) else { break };
+            let commit = match self.commits.try_recv() {
+                Ok(commit) => Ok(commit),
+                Err(TryRecvError::Lagged(missed)) => Err(RecvError::Lagged(missed)),
+                // Should it be closed, the next look tells.
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            };
+            if let ControlFlow::Break(Some(part)) = self.fresh(commit, last.seq) {
+                events += part.events().len();
+                parts.push(part);
+            }
+        }
+        parts
+    }
+
+    /// What a commit from memory is good for, with everything up to `seq` in hand; none
+    /// are to come any more with `Break(None)`.
+    fn fresh(
+        &mut self,
+        commit: Result<Commit, RecvError>,
+        seq: u64,
+    ) -> ControlFlow<Option<Part>> {
         let commit = match commit {
             Ok(commit) => commit,
             Err(RecvError::Lagged(_)) => {
                 self.behind = true;
                 return ControlFlow::Continue(());
             }
-            Err(RecvError::Closed) => return ControlFlow::Break(Step::End),
+            Err(RecvError::Closed) => return ControlFlow::Break(None),
         };
-        let from = commit.partition_point(|event| event.seq <= self.seq);
+        let from = commit.partition_point(|event| event.seq <= seq);
         match commit.get(from) {
             // All of it was read from the file already.
             None => ControlFlow::Continue(()),
-            Some(first) if first.seq == self.seq + 1 => {
-                ControlFlow::Break(Step::Live { events: commit, from })
+            Some(first) if first.seq == seq + 1 => {
+                ControlFlow::Break(Some(Part { events: commit, from }))
             }
             // There is a hole before it, which only the file can fill.
             Some(_) => {

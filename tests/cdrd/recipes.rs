@@ -4,8 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Bench, Running, until};
+use crate::harness::{Bench, until};
 use crate::postgres::server::{programs, shared};
+use crate::postgres::{patient, start};
 use crate::process::python;
 
 const RECIPES: &str = include_str!("../../docs/recipes.md");
@@ -39,9 +40,9 @@ fn shims(folder: &Path, config: &Path, database: &str) {
 async fn every_recipe_works_as_it_stands() {
     let (bench, database) = (Bench::new().await, shared().database());
     database.make_tables();
-    let config = bench.config_text(&database.sink(""));
+    let config = patient(&bench, &database.sink(""));
     std::fs::write(bench.path("config.toml"), &config).unwrap();
-    let daemon = Running::start(&bench.config(&database.sink("")));
+    let daemon = start(&bench, &database.sink(""));
     bench.subscribed().await;
     bench.push(50).await;
     until("they are in the table", async || database.calls() >= 50).await;

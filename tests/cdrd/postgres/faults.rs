@@ -1,14 +1,14 @@
 //! Servers that restart, are killed, refuse; what the operator must mend.
 
 use super::server::{Server, shared};
-use super::told;
-use crate::harness::{Bench, Running, dead_letters, until};
+use super::{patient, start, told};
+use crate::harness::{Bench, dead_letters, until};
 use crate::process::{Process, cdrd};
 
 /// The real program with a configuration.
 fn program(bench: &Bench, sinks: &str) -> Process {
     let path = bench.path("config.toml");
-    std::fs::write(&path, bench.config_text(sinks)).unwrap();
+    std::fs::write(&path, patient(bench, sinks)).unwrap();
     Process::start(cdrd(["run", "--log-level", "warn", "-c"]).arg(path))
 }
 
@@ -20,7 +20,7 @@ async fn a_server_that_is_restarted_and_killed_costs_no_call_and_doubles_none() 
         database.make_tables();
         (database.name.clone(), database.sink("batch = 20\n"))
     };
-    let daemon = Running::start(&bench.config(&sink));
+    let daemon = start(&bench, &sink);
     bench.subscribed().await;
     for round in 0..4 {
         // In the middle of whatever it does.
@@ -75,7 +75,7 @@ async fn what_the_operator_must_mend_is_told_and_waited_for() {
         (
             format!("alter database {name} set default_transaction_read_only = on"),
             "read-only",
-            format!("set transaction_read_only = off; alter database {name} reset all"),
+            format!("set default_transaction_read_only = off; alter database {name} reset all"),
         ),
         (
             format!("alter role {name} nologin"),

@@ -12,7 +12,7 @@ mod rows;
 pub mod server;
 mod setup;
 
-use crate::harness::Bench;
+use crate::harness::{Bench, Running, parse};
 use crate::process::cdrd;
 
 /// A configuration with a PBX that nobody calls.
@@ -21,6 +21,17 @@ pub fn config(sinks: &str) -> String {
         "[pbx.hq]\nurl = \"ws://127.0.0.1:1/wsi\"\n\
          login = {{ username = \"u\", domain = \"d\", password = \"p\" }}\n{sinks}"
     )
+}
+
+/// The bench's PBX and journal, with these sinks. Asking psql takes the simulated PBX's
+/// thread, so that it may fall silent for a while.
+pub fn patient(bench: &Bench, sinks: &str) -> String {
+    bench.config_text(sinks).replace("ping_timeout = \"400ms\"", "ping_timeout = \"60s\"")
+}
+
+/// A daemon in this process with that configuration.
+pub fn start(bench: &Bench, sinks: &str) -> Running {
+    Running::start(&parse(&patient(bench, sinks)))
 }
 
 /// What `cdrd sink init` prints for the sink `subject` of a configuration.
