@@ -27,7 +27,7 @@ use crate::repeat::Repeat;
 /// Events handed to the intake at once, at most.
 const BATCH_EVENTS: usize = 256;
 /// Or this many bytes.
-const BATCH_BYTES: usize = 128 * 1024;
+const BATCH_BYTES: usize = 256 * 1024;
 /// For a message to leave, and for the other end to finish a close.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the other end to answer our close frame.

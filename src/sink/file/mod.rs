@@ -49,7 +49,7 @@ use crate::event::Stored;
 use crate::repeat::Repeat;
 
 /// Events written, and synced, at once.
-const BATCH: usize = 2_000;
+const BATCH: usize = 4_000;
 /// Bytes of the buffer for lines that are kept for the next batch.
 const KEPT_BUFFER: usize = 4 << 20;
 /// How often to look whether the period of a file is over. Looking costs a microsecond,
