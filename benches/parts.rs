@@ -22,7 +22,7 @@ const EVENTS: u64 = 1_000;
 fn texts() -> Vec<Bytes> {
     let records = Arc::new(Records::compose(Spelling { release: Release::R22_3 }, 1));
     let mut flood = Flood::new(records, Load { events: EVENTS, rate: None });
-    (0..EVENTS).map(|_| Bytes::copy_from_slice(flood.next())).collect()
+    (0..EVENTS).map(|_| flood.text()).collect()
 }
 
 fn decoded(text: &Bytes) -> Event {
@@ -65,10 +65,8 @@ fn parts(criterion: &mut Criterion) {
     }
     let refs: Vec<(EventId, &Event)> = events.iter().map(|event| (event.id, event)).collect();
     let mut packer = Packer::new().expect("zstd starts");
-    let blocks: Vec<Vec<u8>> = refs
-        .chunks(MOST_EVENTS)
-        .map(|part| packer.pack(part).expect("zstd packs"))
-        .collect();
+    let blocks: Vec<Vec<u8>> =
+        refs.chunks(MOST_EVENTS).map(|part| packer.pack(part).expect("zstd packs")).collect();
     group.bench_function("pack", |b| {
         b.iter(|| refs.chunks(MOST_EVENTS).map(|part| packer.pack(part).map(|b| b.len())).count());
     });
@@ -99,7 +97,7 @@ fn append(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(size));
         group.bench_function(format!("of {size}"), |b| {
             b.iter_batched(
-                || (0..size).map(|_| decoded(&Bytes::copy_from_slice(flood.next()))).collect(),
+                || (0..size).map(|_| decoded(&flood.text())).collect(),
                 |events: Vec<Event>| {
                     runtime.block_on(journal.intake().events_durably(events)).expect("it runs")
                 },

@@ -43,7 +43,13 @@ const WAYS: [Way; 5] = [
 pub fn measure(options: &Options, _found: &mut Found) -> Result<()> {
     clean(options);
     let filled = fill(options)?;
-    println!("\nA journal of {} events, {:.0} MiB, from the socket at {:.0} events/s, {:.0} MiB of memory at the peak.", options.backlog, size(options), filled.0, filled.1.peak);
+    println!(
+        "\nA journal of {} events, {:.0} MiB, from the socket at {:.0} events/s, {:.0} MiB of memory at the peak.",
+        options.backlog,
+        size(options),
+        filled.0,
+        filled.1.peak
+    );
     start_to_ready(options)?;
     println!("\n| backlog to | events/s | CPU s per million | peak RSS MiB |");
     println!("|---|---|---|---|");
@@ -63,7 +69,8 @@ fn fill(options: &Options) -> Result<(f64, Cost)> {
     let port = free_port()?;
     let _pbx = start_pbx(options, port, &options.backlog.to_string())?;
     let config = options.folder.join("cdrd.toml");
-    let down = "[sink.down]\ntype = \"socket\"\naddress = \"tcp:127.0.0.1:1\"\nstart = \"beginning\"\n";
+    let down =
+        "[sink.down]\ntype = \"socket\"\naddress = \"tcp:127.0.0.1:1\"\nstart = \"beginning\"\n";
     std::fs::write(&config, config_text(options, &[("pbx", port)], down))?;
     let started = Instant::now();
     let daemon = start(options, &config)?;
@@ -98,7 +105,8 @@ fn last_seq(options: &Options, config: &Path) -> u64 {
 /// From the start of the process to `READY=1`, and how long `status` takes.
 fn start_to_ready(options: &Options) -> Result<()> {
     let config = options.folder.join("cdrd.toml");
-    let down = "[sink.down]\ntype = \"socket\"\naddress = \"tcp:127.0.0.1:1\"\nstart = \"beginning\"\n";
+    let down =
+        "[sink.down]\ntype = \"socket\"\naddress = \"tcp:127.0.0.1:1\"\nstart = \"beginning\"\n";
     std::fs::write(&config, config_text(options, &[("pbx", 1)], down))?;
     let socket = options.folder.join("notify");
     let (mut ready, mut asked, mut idle) = (Vec::new(), Vec::new(), 0.0);
@@ -194,7 +202,8 @@ fn delivered(admin: u16, sink: &str) -> u64 {
     use std::io::{Read, Write};
     let ask = || -> std::io::Result<String> {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", admin))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)

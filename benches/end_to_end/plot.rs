@@ -34,7 +34,12 @@ pub fn write(found: &Found, path: &Path) -> Result<()> {
     let rates = found.rates();
     let bars: Vec<Bar> =
         rates.iter().map(|(s, rate)| bar(s.name(), *rate, format!("{rate:.0}"))).collect();
-    y = group("Events a second from the socket to a file, as fast as they come", &bars, y, &mut body);
+    y = group(
+        "Events a second from the socket to a file, as fast as they come",
+        &bars,
+        y,
+        &mut body,
+    );
     for rate in RATES {
         for (what, which) in [("median", 0), ("99th percentile", 1)] {
             let delays = found.delays(rate);
@@ -67,8 +72,15 @@ fn group(title: &str, bars: &[Bar], mut y: f64, out: &mut String) -> f64 {
     for bar in bars {
         let (length, class) = (bar.value / most * LONGEST, if bar.ours { "o" } else { "b" });
         y += BAR;
-        line(format!("<text x=\"{}\" y=\"{y}\" text-anchor=\"end\">{}</text>", LEFT - 8.0, bar.name));
-        line(format!("<rect class=\"{class}\" x=\"{LEFT}\" y=\"{:.1}\" width=\"{length:.1}\" height=\"14\" rx=\"2\"/>", y - 11.5));
+        line(format!(
+            "<text x=\"{}\" y=\"{y}\" text-anchor=\"end\">{}</text>",
+            LEFT - 8.0,
+            bar.name
+        ));
+        line(format!(
+            "<rect class=\"{class}\" x=\"{LEFT}\" y=\"{:.1}\" width=\"{length:.1}\" height=\"14\" rx=\"2\"/>",
+            y - 11.5
+        ));
         line(format!("<text x=\"{:.1}\" y=\"{y}\">{}</text>", LEFT + length + 6.0, bar.shown));
     }
     y + 2.0 * BAR

@@ -52,7 +52,11 @@ fn pour(options: &Options, subject: Subject) -> Result<Run> {
     until("the last event", LIMIT, || seen.rests_after(lines))?;
     let cost = process.cost()?;
     let (first, last) = span(&file)?;
-    Ok(Run { events: options.events as f64, events_per_second: options.events as f64 / (last - first), cost })
+    Ok(Run {
+        events: options.events as f64,
+        events_per_second: options.events as f64 / (last - first),
+        cost,
+    })
 }
 
 /// Removes what the last run has left.

@@ -44,7 +44,8 @@ pub(super) fn put(
         first_ms: first.received_ms,
         latest_ms: latest_ms.unwrap_or(first.received_ms),
     };
-    let data = packer.pack(events).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    let data =
+        packer.pack(events).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     insert(connection, &span, Some(&data))
 }
 
@@ -107,7 +108,11 @@ pub(super) fn misfit(connection: &Connection) -> rusqlite::Result<Option<String>
     };
     Ok((ends != (first_seq, next_seq)).then(|| {
         let (from, to) = ends;
-        format!("it should have events {first_seq} to {}, and has {from} to {}", next_seq - 1, to - 1)
+        format!(
+            "it should have events {first_seq} to {}, and has {from} to {}",
+            next_seq - 1,
+            to - 1
+        )
     }))
 }
 
@@ -156,8 +161,7 @@ pub fn last(connection: &Connection) -> rusqlite::Result<Option<Span>> {
 
 /// The first block with an event after `seq`, and its events.
 pub fn after(connection: &Connection, seq: u64) -> rusqlite::Result<Option<(Span, Vec<Stored>)>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM block WHERE last_seq > ?1 ORDER BY last_seq LIMIT 1");
+    let sql = format!("SELECT {COLUMNS} FROM block WHERE last_seq > ?1 ORDER BY last_seq LIMIT 1");
     connection.prepare_cached(&sql)?.query_row([seq as i64], unpacked).optional()
 }
 
@@ -202,11 +206,7 @@ pub struct Finder {
 
 impl Finder {
     /// The event with this number.
-    pub fn get(
-        &mut self,
-        connection: &Connection,
-        seq: u64,
-    ) -> rusqlite::Result<Option<&Stored>> {
+    pub fn get(&mut self, connection: &Connection, seq: u64) -> rusqlite::Result<Option<&Stored>> {
         if !self.has(seq) {
             let found = after(connection, seq.saturating_sub(1))?;
             self.block = found.map(|(_, events)| events).unwrap_or_default();

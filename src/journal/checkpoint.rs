@@ -6,9 +6,9 @@
 //! meanwhile, a few pages, the writer carries over itself; then SQLite begins the log anew.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rusqlite::wal::CheckpointMode;
@@ -94,11 +94,7 @@ impl Drop for Checkpoints {
     }
 }
 
-fn work(
-    beside: &Connection,
-    asked: &Receiver<()>,
-    tell: &SyncSender<rusqlite::Result<()>>,
-) {
+fn work(beside: &Connection, asked: &Receiver<()>, tell: &SyncSender<rusqlite::Result<()>>) {
     while asked.recv().is_ok() {
         let done = checkpoint(beside);
         let failed = done.is_err();
@@ -115,10 +111,7 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     use ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
     match connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE) {
         Err(e)
-            if matches!(
-                e.sqlite_error_code(),
-                Some(DatabaseBusy | DatabaseLocked | DiskFull)
-            ) =>
+            if matches!(e.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked | DiskFull)) =>
         {
             Ok(())
         }

@@ -20,7 +20,8 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 /// migration. A row that is not what was written goes to the quarantine.
 pub(super) fn settle(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
     let (mut told, mut moved) = (Instant::now(), 0_u64);
-    let mut packer = Packer::new().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    let mut packer =
+        Packer::new().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let mut next = append::first_seq(connection)?;
     let sql = "SELECT seq, id, pbx, type, origin, received_ms, session_id, data, sum
                FROM event ORDER BY seq";

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter, types::Value};
 
+use super::block::{self, MOST_EVENTS, Packer};
+use super::blocks::{self, COLUMNS};
 use super::lock::path_beside;
 use super::quarantine::{self, Quarantined};
 use super::wal::Wal;
-use super::block::{self, MOST_EVENTS, Packer};
-use super::blocks::{self, COLUMNS};
 use super::{JournalError, append, check, cursor, lock, schema, sum};
 use crate::event::{Origin, Stored};
 
@@ -175,8 +175,8 @@ impl<'a> Salvage<'a> {
         }
         let transaction = new.transaction().map_err(sqlite)?;
         let out = Repaired::default();
-        let packer = Packer::new()
-            .map_err(|e| sqlite(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
+        let packer =
+            Packer::new().map_err(|e| sqlite(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
         let mut salvage = Salvage {
             old,
             new: &transaction,
@@ -343,7 +343,8 @@ impl<'a> Salvage<'a> {
         };
         // What they say may be what is damaged, or their number.
         for Stored { event, .. } in events {
-            let reason = format!("one of the events up to {last} was damaged in the journal: {why}");
+            let reason =
+                format!("one of the events up to {last} was damaged in the journal: {why}");
             self.quarantine(&reason, (Some(event.pbx.to_string()), event.raw.to_vec()))?;
         }
         Ok(())

@@ -375,10 +375,8 @@ mod tests {
     fn a_step_that_fails_leaves_the_version_before_it() {
         let mut db = Connection::open_in_memory().unwrap();
         let path = Path::new("x.db");
-        let steps: [Step<'_>; 2] = [
-            ("CREATE TABLE t(a);", nothing_more),
-            ("CREATE TABLE u(a); nonsense;", nothing_more),
-        ];
+        let steps: [Step<'_>; 2] =
+            [("CREATE TABLE t(a);", nothing_more), ("CREATE TABLE u(a); nonsense;", nothing_more)];
         assert!(migrate(&mut db, &steps, path).is_err());
         let version: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0)).unwrap();
         let tables: i64 =

@@ -167,7 +167,9 @@ impl Connection {
         let Some(flood) = &mut self.flood else { return };
         let (now, before) = (Instant::now(), self.pushed);
         while !flood.is_over() && flood.due() <= now && self.writer.backlog() < HIGH_WATER {
-            self.writer.text(flood.next());
+            self.writer.ready_made(|out| {
+                flood.pour(out);
+            });
             self.pushed += 1;
         }
         let over = flood.is_over();

@@ -11,11 +11,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::{Bytes, BytesMut};
 use tokio::time::{Duration, Instant};
 
 use super::call::{Call, Moment};
 use super::events::{self, Event};
 use super::exchange::{Anchor, Due, Exchange};
+use super::frame;
 use super::spelling::Spelling;
 
 /// Different calls: more than stand in any block that a client may compress as one.
@@ -48,7 +50,9 @@ impl FromStr for Load {
         let events = events.parse().map_err(|_| "write EVENTS, or EVENTS:RATE".to_owned())?;
         let rate = rate.map(|rate| rate.parse::<f64>().map_err(|_| "the rate is no number"));
         match rate.transpose()? {
-            Some(rate) if !(rate.is_finite() && rate > 0.0) => Err("the rate must be above 0".into()),
+            Some(rate) if !(rate.is_finite() && rate > 0.0) => {
+                Err("the rate must be above 0".into())
+            }
             rate => Ok(Self { events, rate }),
         }
     }
@@ -60,7 +64,10 @@ pub struct Records(Vec<Record>);
 
 #[derive(Debug)]
 struct Record {
-    json: Vec<u8>,
+    /// The frame with its header.
+    frame: Vec<u8>,
+    /// Where the JSON begins.
+    json: usize,
     /// Where the digits of `session_id` begin.
     session: usize,
 }
@@ -90,8 +97,9 @@ impl Record {
         if !SIZES.contains(&json.len()) {
             return None;
         }
-        let session = json.windows(DIGITS).position(|text| text == digits.as_bytes())?;
-        Some(Self { json: json.to_vec(), session })
+        let frame = frame::text(&json);
+        let session = frame.windows(DIGITS).position(|text| text == digits.as_bytes())?;
+        Some(Self { json: frame.len() - json.len(), frame, session })
     }
 }
 
@@ -103,14 +111,13 @@ pub struct Flood {
     started: Instant,
     sent: u64,
     last_session: u64,
-    text: Vec<u8>,
 }
 
 impl Flood {
     /// From now on.
     pub fn new(records: Arc<Records>, load: Load) -> Self {
         let started = Instant::now();
-        Self { records, load, started, sent: 0, last_session: 0, text: Vec::new() }
+        Self { records, load, started, sent: 0, last_session: 0 }
     }
 
     /// Whether nothing is left.
@@ -126,19 +133,26 @@ impl Flood {
         }
     }
 
-    /// The next record.
-    pub fn next(&mut self) -> &[u8] {
+    /// The next record, as a frame behind what is in `out`; where its JSON begins.
+    pub fn pour(&mut self, out: &mut BytesMut) -> usize {
         let record = &self.records.0[self.sent as usize % DIFFERENT];
         self.sent += 1;
         self.last_session = nanos().max(self.last_session + 1);
-        self.text.clear();
-        self.text.extend_from_slice(&record.json);
-        let mut left = self.last_session;
-        for digit in self.text[record.session..record.session + DIGITS].iter_mut().rev() {
+        let start = out.len();
+        out.extend_from_slice(&record.frame);
+        let (session, mut left) = (start + record.session, self.last_session);
+        for digit in out[session..session + DIGITS].iter_mut().rev() {
             *digit = b'0' + (left % 10) as u8;
             left /= 10;
         }
-        &self.text
+        start + record.json
+    }
+
+    /// The JSON of the next record.
+    pub fn text(&mut self) -> Bytes {
+        let mut out = BytesMut::new();
+        let json = self.pour(&mut out);
+        out.freeze().slice(json..)
     }
 }
 
@@ -159,9 +173,9 @@ mod tests {
         let mut flood = Flood::new(records, Load { events: 2000, rate: None });
         let (mut sessions, mut bytes) = (std::collections::BTreeSet::new(), 0);
         while !flood.is_over() {
-            let text = flood.next();
+            let text = flood.text();
             bytes += text.len();
-            let object: serde_json::Value = serde_json::from_slice(text).unwrap();
+            let object: serde_json::Value = serde_json::from_slice(&text).unwrap();
             assert_eq!(object["event_type"], "call_cdr");
             let session = object["session_id"].to_string();
             let session = session.trim_matches('"').parse::<u64>().unwrap();

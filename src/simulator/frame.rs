@@ -116,6 +116,21 @@ fn close_code(payload: &[u8]) -> Option<u16> {
     payload.first_chunk().map(|code| u16::from_be_bytes(*code))
 }
 
+/// A text message in one frame.
+pub fn text(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    put_frame(OpCode::Data(Data::Text), true, payload, &mut frame);
+    frame
+}
+
+fn put_frame(opcode: OpCode, is_final: bool, payload: &[u8], out: &mut impl BufMut) {
+    let header = FrameHeader { is_final, opcode, ..FrameHeader::default() };
+    header
+        .format(payload.len() as u64, &mut (&mut *out).writer())
+        .expect("a growing buffer takes every byte");
+    out.put_slice(payload);
+}
+
 /// The writing half: a buffer of frames, and its way onto the wire.
 pub struct FrameWriter<W> {
     half: W,
@@ -193,11 +208,15 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         if !self.pending() {
             self.stuck_since = Instant::now();
         }
-        let header = FrameHeader { is_final, opcode, ..FrameHeader::default() };
-        header
-            .format(payload.len() as u64, &mut (&mut self.buffer).writer())
-            .expect("a growing buffer takes every byte");
-        self.buffer.put_slice(payload);
+        put_frame(opcode, is_final, payload, &mut self.buffer);
+    }
+
+    /// Frames that were made before, put behind what waits.
+    pub fn ready_made(&mut self, put: impl FnOnce(&mut BytesMut)) {
+        if !self.pending() {
+            self.stuck_since = Instant::now();
+        }
+        put(&mut self.buffer);
     }
 
     /// Moves some bytes on; waits until some could be moved.

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::flood::Load;
 use super::faults::Faults;
+use super::flood::Load;
 use super::pace::Rate;
 use super::webhook::WebhookOptions;
 

@@ -226,11 +226,7 @@ impl Runner {
 
     /// What a commit from memory is good for, with everything up to `seq` in hand; none
     /// are to come any more with `Break(None)`.
-    fn fresh(
-        &mut self,
-        commit: Result<Commit, RecvError>,
-        seq: u64,
-    ) -> ControlFlow<Option<Part>> {
+    fn fresh(&mut self, commit: Result<Commit, RecvError>, seq: u64) -> ControlFlow<Option<Part>> {
         let commit = match commit {
             Ok(commit) => commit,
             Err(RecvError::Lagged(_)) => {

@@ -343,8 +343,7 @@ async fn a_stop_while_the_journal_pauses_loses_nothing_and_comes_in_time() {
     let daemon = Running::start(&config);
     bench.subscribed().await;
     // Until the daemon reads no more and the PBX gets no further.
-    let padding =
-        format!(r#"{{"event_type":"call_cdr","x":"{}","session_id":"#, noise(1, 50_000));
+    let padding = format!(r#"{{"event_type":"call_cdr","x":"{}","session_id":"#, noise(1, 50_000));
     let mut pushed = 0;
     loop {
         let event = format!("{padding}\"{pushed}\"}}");

@@ -39,9 +39,7 @@ async fn a_journal_is_checked_beside_a_daemon_repaired_without_and_the_lost_call
     assert!(export.stderr.contains("cdrd journal repair"), "{}", export.stderr);
 
     let repaired = output(&["journal", "repair", "-c", &config]).await.ended_with(0);
-    for words in
-        ["saved: ", "lost: event", "to the quarantine: ", "gaps to be closed", "kept as"]
-    {
+    for words in ["saved: ", "lost: event", "to the quarantine: ", "gaps to be closed", "kept as"] {
         assert!(repaired.stdout.contains(words), "no {words:?} in {}", repaired.stdout);
     }
     output(&["journal", "check", "-c", &config]).await.ended_with(0);
