@@ -13,6 +13,7 @@ pub mod journal;
 pub mod kept;
 pub mod logging;
 pub mod man;
+mod memory;
 pub mod moment;
 pub mod quarantine;
 pub mod replay;
@@ -130,6 +131,9 @@ pub fn main() -> ExitCode {
             return if e.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
+    if matches!(cli.command, Command::Run(_)) {
+        memory::share_one_store();
+    }
     match execute(cli) {
         Ok(exit) => exit.into(),
         Err(e) => {
