@@ -70,7 +70,7 @@ fn fill(options: &Options) -> Result<(f64, Cost)> {
     let _pbx = start_pbx(options, port, &options.backlog.to_string())?;
     let config = options.folder.join("cdrd.toml");
     let down =
-        "[sink.down]\ntype = \"socket\"\naddress = \"tcp:127.0.0.1:1\"\nstart = \"beginning\"\n";
+        "[sink.down]\ntype = \"socket\"\naddress = \"tcp://127.0.0.1:1\"\nstart = \"beginning\"\n";
     std::fs::write(&config, config_text(options, &[("pbx", port)], down))?;
     let started = Instant::now();
     let daemon = start(options, &config)?;
@@ -106,7 +106,7 @@ fn last_seq(options: &Options, config: &Path) -> u64 {
 fn start_to_ready(options: &Options) -> Result<()> {
     let config = options.folder.join("cdrd.toml");
     let down =
-        "[sink.down]\ntype = \"socket\"\naddress = \"tcp:127.0.0.1:1\"\nstart = \"beginning\"\n";
+        "[sink.down]\ntype = \"socket\"\naddress = \"tcp://127.0.0.1:1\"\nstart = \"beginning\"\n";
     std::fs::write(&config, config_text(options, &[("pbx", 1)], down))?;
     let socket = options.folder.join("notify");
     let (mut ready, mut asked, mut idle) = (Vec::new(), Vec::new(), 0.0);
