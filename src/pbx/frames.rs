@@ -15,6 +15,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes of a cut-out frame that are kept for whoever looks into the quarantine.
@@ -37,12 +38,18 @@ pub struct LenientStream<S> {
     inner: S,
     scan: Scan,
     oversized: Vec<Oversized>,
+    /// What has been looked through and found no room in a small buffer.
+    ready: BytesMut,
 }
+
+/// Bytes that are read at once for a buffer in which not even a header has room.
+const SMALL: usize = 256;
 
 impl<S> LenientStream<S> {
     /// Wraps a stream on which the HTTP upgrade is still to come.
     pub fn new(inner: S, max_frame: usize) -> Self {
-        Self { inner, scan: Scan::new(max_frame as u64), oversized: Vec::new() }
+        let scan = Scan::new(max_frame as u64);
+        Self { inner, scan, oversized: Vec::new(), ready: BytesMut::new() }
     }
 
     /// The frames that were cut out since the last call.
@@ -57,10 +64,27 @@ impl<S: AsyncRead + Unpin> AsyncRead for LenientStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if buf.remaining() <= MAX_HEADER {
-            return Poll::Ready(Err(io::Error::other("read buffer smaller than a frame header")));
-        }
         let this = &mut *self;
+        if this.ready.is_empty() && buf.remaining() > MAX_HEADER {
+            return this.fill(cx, buf);
+        }
+        // At the end of its buffer the library asks for as little as one byte.
+        if this.ready.is_empty() {
+            let mut small = [0; SMALL];
+            let mut small = ReadBuf::new(&mut small);
+            ready!(this.fill(cx, &mut small))?;
+            this.ready.extend_from_slice(small.filled());
+        }
+        let some = this.ready.len().min(buf.remaining());
+        buf.put_slice(&this.ready.split_to(some));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> LenientStream<S> {
+    /// Reads into a buffer in which a header has room, and looks through what came.
+    fn fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self;
         loop {
             // What the scan held back goes before what comes now; only once
             // something came, since a pending read must leave `buf` as it was.
@@ -309,6 +333,31 @@ mod tests {
             let (out, oversized) = run(&sent, pieces, 8_999);
             assert_eq!(out, want, "{pieces:?}");
             assert_eq!(oversized, [Oversized { size: 9_000, head: vec![b'x'; KEPT] }]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_buffer_of_any_size_gets_the_same() {
+        use tokio::io::AsyncReadExt;
+        let sent = stream(&[
+            frame(0x81, b"one"),
+            frame(0x81, &[b'x'; 700]),
+            frame(0x89, b""),
+            frame(0x81, &[b'y'; 300]),
+            frame(0x80, &[b'z'; 70]),
+        ]);
+        let want = run(&sent, &[usize::MAX >> 1], 500).0;
+        for size in 1..40 {
+            let mut lenient = LenientStream::new(&sent[..], 500);
+            let (mut out, mut buffer) = (Vec::new(), vec![0; size]);
+            loop {
+                match lenient.read(&mut buffer).await.unwrap() {
+                    0 => break,
+                    count => out.extend_from_slice(&buffer[..count]),
+                }
+            }
+            assert_eq!(out, want, "{size}");
+            assert_eq!(lenient.take_oversized().len(), 1);
         }
     }
 
