@@ -30,9 +30,10 @@ use crate::metrics::SinkMetrics;
 use crate::repeat::Repeat;
 
 /// Events read from the file at once.
-const READ_EVENTS: usize = 4_000;
-/// Or this many bytes. A file is synced once for what is read at once.
-const READ_BYTES: usize = 8 << 20;
+const READ_EVENTS: usize = 1_000;
+/// Or this many bytes. Eight times as much drained a backlog to a file a quarter faster,
+/// and left a sink that is nearly up to date reading the file for ever, at twice the cost.
+const READ_BYTES: usize = 1 << 20;
 
 /// Why a runner ended before it was told to.
 #[derive(Debug, thiserror::Error)]
