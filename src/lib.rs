@@ -22,7 +22,7 @@
 //! | [`status`] | how a daemon is, for everybody who asks |
 //! | [`record`] | the normal form of a CDR |
 //! | [`metrics`], [`heartbeat`] | what is counted, and who is alive; everybody may tell them |
-//! | [`config`], [`secret`], [`tls`], [`clock`], [`repeat`], [`http_time`], [`digest`] | what several of them need |
+//! | [`config`], [`secret`], [`tls`], [`cause`], [`clock`], [`repeat`], [`http_time`], [`digest`] | what several of them need |
 //! | [`simulator`] | a PBX to try against; knows none of the above |
 //! | [`cli`] | a file for each command |
 #![forbid(unsafe_code)]
@@ -30,6 +30,7 @@
 
 pub mod admin;
 pub mod backfill;
+pub mod cause;
 pub mod cli;
 pub mod clock;
 pub mod config;

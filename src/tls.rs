@@ -11,6 +11,7 @@
 //! A certificate that is refused is told with its fingerprint, so that an
 //! administrator who knows it to be right can pin it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,6 +58,23 @@ pub enum TlsSetupError {
     /// rustls refuses the combination.
     #[error("TLS: {0}")]
     Rustls(#[from] Error),
+}
+
+/// The same for the receiver of a sink, off the async threads: reading the system's roots
+/// takes milliseconds.
+///
+/// # Errors
+/// What [`client_config`] says, as an error of the connection.
+pub async fn client_config_of_sink(sink: &str, tls: &Tls) -> io::Result<Arc<ClientConfig>> {
+    if tls.insecure_skip_verify && tls.pin_sha256.is_none() {
+        warn!(
+            sink,
+            "insecure_skip_verify: anybody in between can read the calls; use tls.pin_sha256"
+        );
+    }
+    let tls = tls.clone();
+    let config = tokio::task::spawn_blocking(move || client_config(&tls)).await;
+    config.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
 /// The client configuration for a peer.

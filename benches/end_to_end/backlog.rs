@@ -12,12 +12,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::options::Options;
 use crate::process::{Cost, Process, free_port, quiet, until};
-use crate::report::Found;
 use crate::run::{clean, start_pbx};
-use crate::subject::{config_text, journal};
+use crate::subject::{config_text, journal, start_cdrd};
 
 /// How long anything here may take.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// A sink that is down.
+const DOWN: &str =
+    "[sink.down]\ntype = \"socket\"\naddress = \"tcp://127.0.0.1:1\"\nstart = \"beginning\"\n";
 
 /// A sink that a backlog is delivered to.
 struct Way {
@@ -40,7 +43,7 @@ const WAYS: [Way; 5] = [
     },
 ];
 
-pub fn measure(options: &Options, _found: &mut Found) -> Result<()> {
+pub fn measure(options: &Options) -> Result<()> {
     clean(options);
     let filled = fill(options)?;
     println!(
@@ -69,20 +72,14 @@ fn fill(options: &Options) -> Result<(f64, Cost)> {
     let port = free_port()?;
     let _pbx = start_pbx(options, port, &options.backlog.to_string())?;
     let config = options.folder.join("cdrd.toml");
-    let down =
-        "[sink.down]\ntype = \"socket\"\naddress = \"tcp://127.0.0.1:1\"\nstart = \"beginning\"\n";
-    std::fs::write(&config, config_text(options, &[("pbx", port)], down))?;
+    std::fs::write(&config, config_text(options, &[("pbx", port)], DOWN))?;
     let started = Instant::now();
-    let daemon = start(options, &config)?;
+    let daemon = start_cdrd(options, &config)?;
     until("the last event", LIMIT, || last_seq(options, &config) >= options.backlog)?;
     let seconds = started.elapsed().as_secs_f64();
     let cost = daemon.cost()?;
     stop(daemon)?;
     Ok((options.backlog as f64 / seconds, cost))
-}
-
-fn start(options: &Options, config: &Path) -> Result<Process> {
-    crate::subject::start_cdrd(options, config)
 }
 
 fn stop(mut daemon: Process) -> Result<()> {
@@ -105,9 +102,7 @@ fn last_seq(options: &Options, config: &Path) -> u64 {
 /// From the start of the process to `READY=1`, and how long `status` takes.
 fn start_to_ready(options: &Options) -> Result<()> {
     let config = options.folder.join("cdrd.toml");
-    let down =
-        "[sink.down]\ntype = \"socket\"\naddress = \"tcp://127.0.0.1:1\"\nstart = \"beginning\"\n";
-    std::fs::write(&config, config_text(options, &[("pbx", 1)], down))?;
+    std::fs::write(&config, config_text(options, &[("pbx", 1)], DOWN))?;
     let socket = options.folder.join("notify");
     let (mut ready, mut asked, mut idle) = (Vec::new(), Vec::new(), 0.0);
     for _ in 0..5 {
@@ -169,7 +164,7 @@ fn drain(options: &Options, way: &Way) -> Result<()> {
     let config: PathBuf = options.folder.join("cdrd.toml");
     std::fs::write(&config, config_text(options, &[("pbx", 1)], &sink))?;
     let wanted = options.backlog.min(way.most);
-    let daemon = start(options, &config)?;
+    let daemon = start_cdrd(options, &config)?;
     let mut first: Option<(Instant, u64)> = None;
     let end = Instant::now() + LIMIT;
     let (seconds, events) = loop {

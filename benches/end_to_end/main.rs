@@ -47,8 +47,8 @@ fn main() -> Result<()> {
         match what {
             What::Throughput => run::throughput(&options, &mut found)?,
             What::Latency => latency::measure(&options, &mut found)?,
-            What::Backlog => backlog::measure(&options, &mut found)?,
-            What::Many => many::measure(&options, &mut found)?,
+            What::Backlog => backlog::measure(&options)?,
+            What::Many => many::measure(&options)?,
         }
     }
     if let Some(path) = &options.plot {

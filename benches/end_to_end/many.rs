@@ -6,14 +6,13 @@ use anyhow::Result;
 
 use crate::options::Options;
 use crate::process::{free_port, until};
-use crate::report::Found;
 use crate::run::{clean, count_lines, start_pbx};
 use crate::subject::{config_text, start_cdrd};
 
 /// Events a second of each PBX.
 const RATE: u64 = 50;
 
-pub fn measure(options: &Options, _found: &mut Found) -> Result<()> {
+pub fn measure(options: &Options) -> Result<()> {
     println!("\n| PBXs at {RATE} events/s | CPU s per million | peak RSS MiB |");
     println!("|---|---|---|");
     for pbxs in [1, options.pbxs] {

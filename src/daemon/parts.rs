@@ -52,6 +52,15 @@ impl<E: Send + 'static> Parts<E> {
         self.set.join_next().await
     }
 
+    /// Waits for all to end, after a stop; tells of those that panicked.
+    pub(super) async fn join_all(&mut self, panicked: impl Fn(JoinError)) {
+        while let Some(ended) = self.join_next().await {
+            if let Err(e) = ended {
+                panicked(e);
+            }
+        }
+    }
+
     /// Ends those that are named, all at once, and waits until they have finished what
     /// they have in hand; what takes too long is cut short, which loses nothing: what a
     /// sink has not confirmed is sent again. Another one that ends meanwhile is a fault.

@@ -21,21 +21,15 @@ impl Daemon {
         let closed = async {
             // A journal that pauses would keep the sessions from handing over.
             self.journal.finish().await?;
-            while let Some(ended) = self.supervisors.join_next().await {
-                if let Err(e) = ended {
-                    error!(error = %e, "a session panicked while it stopped");
-                }
-            }
-            while let Some(ended) = self.listeners.join_next().await {
-                if let Err(e) = ended {
-                    error!(error = %e, "a webhook panicked while it stopped");
-                }
-            }
-            while let Some(ended) = self.backfills.join_next().await {
-                if let Err(e) = ended {
-                    error!(error = %e, "a backfill panicked while it stopped");
-                }
-            }
+            self.supervisors
+                .join_all(|e| error!(error = %e, "a session panicked while it stopped"))
+                .await;
+            self.listeners
+                .join_all(|e| error!(error = %e, "a webhook panicked while it stopped"))
+                .await;
+            self.backfills
+                .join_all(|e| error!(error = %e, "a backfill panicked while it stopped"))
+                .await;
             // Events are committed in order: behind this one, all are.
             self.journal.intake().events_durably(Vec::new()).await.map(drop)
         };

@@ -101,8 +101,3 @@ fn say_the_same(there: &Event, event: &Event) -> bool {
     let other_way = there.origin != event.origin;
     (other_way && event.event_type == "call_cdr") || same_json(&there.raw, &event.raw)
 }
-
-/// The PBX's object as text: decoding has made sure that it is UTF-8.
-pub(crate) fn text(raw: &[u8]) -> rusqlite::Result<&str> {
-    std::str::from_utf8(raw).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
-}

@@ -57,10 +57,15 @@ pub(crate) fn insert(connection: &Connection, letter: &DeadLetter) -> rusqlite::
             event.origin.as_str(),
             event.received_ms,
             event.session_id.as_deref(),
-            super::append::text(&event.raw)?,
+            text(&event.raw)?,
             super::sum::of_event(*seq, event.id.as_bytes(), event),
         ])
         .map(drop)
+}
+
+/// The PBX's object as text: decoding has made sure that it is UTF-8.
+fn text(raw: &[u8]) -> rusqlite::Result<&str> {
+    std::str::from_utf8(raw).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
 }
 
 /// The sink has taken it after all.

@@ -11,7 +11,7 @@ use tracing::{error, info};
 use super::block::{MOST_EVENTS, Packer};
 use super::quarantine::{self, Quarantined};
 use super::{append, blocks, reader};
-use crate::event::{Origin, Stored};
+use crate::event::Stored;
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -50,8 +50,6 @@ pub(super) fn settle(connection: &Connection, path: &Path) -> rusqlite::Result<(
     connection.execute_batch("DROP TABLE event")
 }
 
-/// Nobody can tell what it was, so decoding it again must not make an event of it: its
-/// size is told as larger than it is.
 fn keep_damaged(
     connection: &Connection,
     row: &Row<'_>,
@@ -59,16 +57,9 @@ fn keep_damaged(
 ) -> rusqlite::Result<()> {
     let seq: i64 = row.get(0)?;
     error!(seq, error = %why, "an event in the journal was damaged; what is left of it is in the quarantine");
-    let data = row.get_ref(7)?.as_bytes().unwrap_or_default();
-    quarantine::insert(
-        connection,
-        &Quarantined {
-            pbx: row.get::<_, String>(2).unwrap_or_else(|_| "unknown".to_owned()).into(),
-            origin: Origin::Live,
-            received_ms: row.get(5).unwrap_or_default(),
-            reason: format!("event {seq} was damaged in the journal: {why}"),
-            size: data.len() as u64 + 1,
-            data: Bytes::copy_from_slice(data),
-        },
-    )
+    let pbx = row.get::<_, String>(2).unwrap_or_else(|_| "unknown".to_owned());
+    let data = Bytes::copy_from_slice(row.get_ref(7)?.as_bytes().unwrap_or_default());
+    let reason = format!("event {seq} was damaged in the journal: {why}");
+    let entry = Quarantined::damaged(pbx.into(), row.get(5).unwrap_or_default(), reason, data);
+    quarantine::insert(connection, &entry)
 }

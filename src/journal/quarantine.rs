@@ -32,6 +32,14 @@ impl std::fmt::Debug for Quarantined {
 }
 
 impl Quarantined {
+    /// What is left of an event that was damaged in the journal. Its size is told as larger
+    /// than it is: nobody can tell what it was, so decoding it again must not make an event
+    /// of it.
+    pub(super) fn damaged(pbx: Arc<str>, received_ms: i64, reason: String, data: Bytes) -> Self {
+        let (origin, size) = (Origin::Live, data.len() as u64 + 1);
+        Self { pbx, origin, received_ms, reason, size, data }
+    }
+
     /// Decodes it again; fails in words.
     fn again(&self) -> Result<Event, String> {
         if self.size > self.data.len() as u64 {

@@ -20,7 +20,7 @@ use super::lock::path_beside;
 use super::quarantine::{self, Quarantined};
 use super::wal::Wal;
 use super::{JournalError, append, check, cursor, lock, schema, sum};
-use crate::event::{Origin, Stored};
+use crate::event::Stored;
 
 /// A row of `block` needs at least so many bytes: it bounds how many events there can be.
 const SMALLEST_ROW: u64 = 32;
@@ -396,18 +396,11 @@ impl<'a> Salvage<'a> {
         (pbx, data): (Option<String>, Vec<u8>),
     ) -> rusqlite::Result<()> {
         self.out.quarantined += 1;
-        // Its size is told as larger than it is: nobody can tell what it was, so decoding it
-        // again must not make an event of it.
-        let entry = Quarantined {
-            pbx: pbx
-                .or_else(|| self.known.pbxs.first().map(ToString::to_string))
-                .map_or_else(|| Arc::from("unknown"), Arc::from),
-            origin: Origin::Live,
-            received_ms: self.known.now_ms,
-            reason: reason.to_owned(),
-            size: data.len() as u64 + 1,
-            data: Bytes::from(data),
-        };
+        let pbx = pbx
+            .or_else(|| self.known.pbxs.first().map(ToString::to_string))
+            .map_or_else(|| Arc::from("unknown"), Arc::from);
+        let (at_ms, data) = (self.known.now_ms, Bytes::from(data));
+        let entry = Quarantined::damaged(pbx, at_ms, reason.to_owned(), data);
         quarantine::insert(self.new, &entry)
     }
 

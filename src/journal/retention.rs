@@ -4,9 +4,9 @@
 //! system cost a quarter of the throughput). Deleting an event ends its duplicate
 //! check.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
-use super::blocks::{self, COLUMNS};
+use super::blocks::{self, COLUMNS, Span};
 use super::{append, block};
 
 /// Events deleted in one commit, or a few more: about 4 ms.
@@ -33,22 +33,24 @@ pub(crate) fn delete_oldest(
 }
 
 fn delete_one(connection: &Connection, up_to: u64, before_ms: i64) -> rusqlite::Result<usize> {
-    let Some(span) = blocks::first(connection)? else { return Ok(0) };
+    let sql = format!("SELECT {COLUMNS} FROM block ORDER BY last_seq LIMIT 1");
+    let mut oldest = connection.prepare_cached(&sql)?;
+    let mut rows = oldest.query([])?;
+    let Some(row) = rows.next()? else { return Ok(0) };
+    let span = blocks::span(row)?;
     if span.last_seq > up_to || span.latest_ms >= before_ms {
         return Ok(0);
     }
-    let sql = format!("SELECT {COLUMNS} FROM block WHERE last_seq = ?1");
-    let last = span.last_seq as i64;
-    connection.prepare_cached(&sql)?.query_row([last], |row| forget_ids(connection, row))?;
-    connection.prepare_cached("DELETE FROM block WHERE last_seq = ?1")?.execute([last])?;
+    forget_ids(connection, &span, row.get_ref(4)?.as_blob_or_null()?)?;
+    drop(rows);
+    let mut delete = connection.prepare_cached("DELETE FROM block WHERE last_seq = ?1")?;
+    delete.execute([span.last_seq as i64])?;
     append::set_meta(connection, "first_seq", span.last_seq + 1)?;
     Ok((span.last_seq + 1 - span.first_seq) as usize)
 }
 
-fn forget_ids(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<()> {
-    let span = blocks::span(row)?;
-    let data = row.get_ref(4)?.as_blob_or_null()?.unwrap_or_default();
-    let Ok(events) = block::unpack(data, span.first_seq) else {
+fn forget_ids(connection: &Connection, span: &Span, data: Option<&[u8]>) -> rusqlite::Result<()> {
+    let Ok(events) = block::unpack(data.unwrap_or_default(), span.first_seq) else {
         // Lost, or damaged after everybody had it: its ids must be looked for.
         return connection
             .prepare_cached("DELETE FROM id WHERE seq BETWEEN ?1 AND ?2")?

@@ -6,6 +6,7 @@ use std::io;
 use serde_json::Value;
 
 use super::error::RestError;
+use crate::cause;
 
 /// The longest part of the PBX's words that is shown.
 const LONGEST: usize = 200;
@@ -38,13 +39,9 @@ pub(super) fn of_fault(error: reqwest::Error) -> RestError {
     if let Some(rustls::Error::General(words)) = tls_error(&error) {
         return RestError::Tls { words: words.clone() };
     }
-    let mut cause: &dyn Error = &error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
     let words = match tls_error(&error) {
         Some(error) => format!("TLS: {error}"),
-        None => cause.to_string(),
+        None => cause::root(&error).to_string(),
     };
     match &error {
         e if e.is_connect() => RestError::Connect { words },

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use crate::crash::{Daemon, terminate};
 use crate::harness::{
-    Bench, NO_BACKFILL, PATIENCE, Running, envelopes, envelopes_so_far, parse, until, until_within,
+    Bench, NO_BACKFILL, PATIENCE, Running, envelopes, envelopes_so_far, number, parse, until,
+    until_within,
 };
 use crate::port::Port;
 use crate::process::{Process, cdrd};
@@ -515,10 +516,6 @@ async fn with_the_webhook_alone_what_the_pbx_gave_up_is_found_by_the_comparison_
     daemon.stop().await.unwrap();
     assert_eq!(delivered(&bench), wanted);
     assert_eq!(spans(&bench), [], "no session, no gaps");
-}
-
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
 /// For the figures of docs/backfill.md: `CDRD_GAP_CALLS` in the hour of the gap, and

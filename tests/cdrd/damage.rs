@@ -24,7 +24,7 @@ use cdrd::journal::{Journal, JournalError};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, number};
 
 const BATCHES: u64 = 40;
 const BATCH: u64 = 5;
@@ -299,8 +299,7 @@ async fn try_one(sound: &Sound, from: &Path, harm: Harm, tally: &mut Tally) {
 
 #[tokio::test]
 async fn a_damaged_journal_is_read_as_it_was_written_or_refused_and_the_rest_can_be_saved() {
-    let tries = std::env::var("CDRD_DAMAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(120);
-    let seed = std::env::var("CDRD_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    let (tries, seed) = (number("CDRD_DAMAGES", 120), number("CDRD_SEED", 5));
     let sound = Sound::new().await;
     let mut random = fastrand::Rng::with_seed(seed);
     let mut tally = Tally::default();

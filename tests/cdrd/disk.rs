@@ -23,8 +23,7 @@ use cdrd::simulator::{DOMAIN, Options, PASSWORD};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Bench, PATIENCE, until, until_within};
-use crate::kills::number;
+use crate::harness::{Bench, PATIENCE, number, until, until_within};
 use crate::process::{Process, cdrd};
 
 /// With these options of `unshare` a file system can be mounted, and entered with those

@@ -241,6 +241,11 @@ pub async fn until_within(patience: Duration, what: &str, mut done: impl AsyncFn
     }
 }
 
+/// How much is tried: the number in a variable of the environment, or `otherwise`.
+pub fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
 /// Letters and digits without any pattern, so that the journal cannot pack them well.
 pub fn noise(seed: u64, length: usize) -> String {
     let mut random = fastrand::Rng::with_seed(seed);

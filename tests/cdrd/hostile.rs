@@ -15,20 +15,16 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::harness::{Bench, until};
+use crate::harness::{Bench, number, until};
 use crate::process::{Process, cdrd};
 
 /// What a small daemon may need at most, in KiB, built without optimization: 40 MiB at
 /// rest, frames of 4 MiB in several stages, and no share of what endless peers send.
 const MOST_KIB: u64 = 160 << 10;
 
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 /// How much the endless ones send: far more than [`MOST_KIB`].
 fn flood() -> usize {
-    number("CDRD_HOSTILE_MIB", 300) << 20
+    (number("CDRD_HOSTILE_MIB", 300) << 20) as usize
 }
 
 trait Stream: Read + Write + Send {}
@@ -232,7 +228,7 @@ async fn types_without_number_make_neither_series_nor_memory() {
         stream.read_to_string(&mut text).unwrap();
         text
     };
-    until("all are journalled", async || town.bench.journalled() >= types).await;
+    until("all are journalled", async || town.bench.journalled() >= types as usize).await;
     let text = metrics();
     let series = text.lines().filter(|line| line.contains("pbx=\"evil\"")).count();
     assert!(series < 100, "{series}");

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, number};
 
 const SINKS: [&str; 3] = ["archive", "crm", "billing"];
 const PBXS: [&str; 2] = ["hq", "branch"];
@@ -537,7 +537,7 @@ async fn restarted(
 
 #[test]
 fn random_sequences_leave_the_journal_as_the_model_says() {
-    let cases = std::env::var("CDRD_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
+    let cases = number("CDRD_MODEL_CASES", 40) as u32;
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     TestRunner::new(config)

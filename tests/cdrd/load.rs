@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::admin::get;
 use crate::counter::{Counter, behind, lines, posts};
-use crate::harness::{Bench, NO_BACKFILL, Running, parse, until_within};
-use crate::network::{memory_kib, number};
+use crate::harness::{Bench, NO_BACKFILL, Running, number, parse, until_within};
+use crate::network::memory_kib;
 use crate::port::Port;
 use crate::process::{Process, cdrd};
 use crate::receiver::Receiver;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{until_within, whole_lines};
+use crate::harness::{number, until_within, whole_lines};
 use crate::http::Authority;
 use crate::process::{Process, cdrd};
 use crate::proxy::Proxy;
@@ -31,10 +31,6 @@ const UNDISTURBED: Duration = Duration::from_secs(10);
 const MOST_KIB: u64 = 160 << 10;
 /// Calls of each bad PBX a second.
 const CALLS: f64 = 3.0;
-
-pub fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
 
 /// A figure of `/proc/PID/status`, in KiB.
 pub fn memory_kib(pid: u32, what: &str) -> u64 {

@@ -16,8 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{envelopes_so_far, until, until_within};
-use crate::network::number;
+use crate::harness::{envelopes_so_far, number, until, until_within};
 use crate::process::{Process, cdrd};
 
 /// Share of packets that are lost, in percent, and how late the others are.

@@ -36,6 +36,20 @@ pub fn cdrd<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -
     command
 }
 
+/// A library for `LD_PRELOAD` from a source in C, made in `folder`.
+pub fn preloaded(source: &str, folder: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let library = folder.join(source.with_extension("so").file_name().unwrap());
+    let compiled = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()))
+        .args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .output()
+        .expect("cc is there; scripts/check installs it");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    library
+}
+
 /// A Python that has the library `websockets`.
 pub fn python() -> Command {
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/bin/python");

@@ -26,10 +26,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::harness::{envelopes, until_within};
-use crate::network::{memory_kib, number};
+use crate::harness::{envelopes, number, until_within};
+use crate::network::memory_kib;
 use crate::port::Port;
-use crate::process::cdrd;
+use crate::process::{cdrd, preloaded};
 use crate::receiver::Receiver;
 
 const ZONE: &str = "Europe/Berlin";
@@ -64,7 +64,7 @@ fn after_a_week_of_outages_each_call_is_in_the_file_of_its_day_once() {
     println!("week: CDRD_SEED={seed} CDRD_WEEK_HOURS={} CDRD_WEEK_SPEED={speed}", hours());
     let inside = Command::new(std::env::current_exe().unwrap())
         .args(["week::inside_of_it", "--exact", "--ignored", "--nocapture"])
-        .env("LD_PRELOAD", warp::library(folder.path()))
+        .env("LD_PRELOAD", preloaded("tests/cdrd/week/warp.c", folder.path()))
         .env("CDRD_WARP", warp::warp(speed, beginning()))
         .env("CDRD_SEED", seed.to_string())
         .output()

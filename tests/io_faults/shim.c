@@ -89,16 +89,20 @@ static size_t shortened(size_t length) {
     static __typeof__(&name) next; \
     if (!next) next = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
+/* The mode stands behind the flags, if they ask for one. */
+#define MODE(flags) \
+    mode_t mode = 0; \
+    if (flags & (O_CREAT | O_TMPFILE)) { \
+        va_list list; \
+        va_start(list, flags); \
+        mode = va_arg(list, mode_t); \
+        va_end(list); \
+    }
+
 #define OPEN(name) \
     int name(const char *path, int flags, ...) { \
         NEXT(name); \
-        mode_t mode = 0; \
-        if (flags & (O_CREAT | O_TMPFILE)) { \
-            va_list list; \
-            va_start(list, flags); \
-            mode = va_arg(list, mode_t); \
-            va_end(list); \
-        } \
+        MODE(flags) \
         return path_fails(OP_OPEN, path) ? -1 : next(path, flags, mode); \
     }
 OPEN(open)
@@ -107,13 +111,7 @@ OPEN(open64)
 #define OPENAT(name) \
     int name(int folder, const char *path, int flags, ...) { \
         NEXT(name); \
-        mode_t mode = 0; \
-        if (flags & (O_CREAT | O_TMPFILE)) { \
-            va_list list; \
-            va_start(list, flags); \
-            mode = va_arg(list, mode_t); \
-            va_end(list); \
-        } \
+        MODE(flags) \
         return path_fails(OP_OPEN, path) ? -1 : next(folder, path, flags, mode); \
     }
 OPENAT(openat)

@@ -19,13 +19,12 @@ use futures_util::stream::FuturesUnordered;
 use reqwest::Url;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::judge::{Verdict, connect_words, judge, server_words};
 use super::settings::{Auth, Settings, credentials};
 use super::stream::{self, Found};
 use super::{Judged, NAME};
-use crate::config::Tls;
 use crate::event::Stored;
 use crate::sink::format::{Encoder, Format, attribute_headers};
 use crate::tls;
@@ -287,9 +286,10 @@ async fn options(
         });
     let wanted = settings.wants_tls(url);
     let options = if wanted { options.require_tls(true) } else { options };
-    match client_config(settings).await {
-        Ok(config) => Ok(options.tls_client_config(config)),
-        Err(reason) if wanted => Err(reason),
+    let tls = settings.tls.clone().unwrap_or_default();
+    match tls::client_config_of_sink(&settings.sink, &tls).await {
+        Ok(config) => Ok(options.tls_client_config((*config).clone())),
+        Err(e) if wanted => Err(e.to_string()),
         // Only servers that insist on TLS will notice.
         Err(_) => Ok(options),
     }
@@ -304,18 +304,4 @@ fn once(options: ConnectOptions, server: ServerAddr, nowhere: ServerAddr) -> Con
         let addr = if again { nowhere.clone() } else { server.clone() };
         std::future::ready(Some(ReconnectToServer { addr, delay: Some(Duration::ZERO) }))
     })
-}
-
-async fn client_config(settings: &Settings) -> Result<rustls::ClientConfig, String> {
-    let tls = settings.tls.clone().unwrap_or_default();
-    if tls.insecure_skip_verify && tls.pin_sha256.is_none() {
-        warn!(sink = %settings.sink, "insecure_skip_verify: anybody in between can read the calls; use tls.pin_sha256");
-    }
-    // Reading the system's roots takes milliseconds: not on an async thread.
-    let config = tokio::task::spawn_blocking(move || read(&tls)).await;
-    config.map_err(|e| e.to_string())?
-}
-
-fn read(tls: &Tls) -> Result<rustls::ClientConfig, String> {
-    tls::client_config(tls).map(|config| (*config).clone()).map_err(|e| e.to_string())
 }

@@ -7,11 +7,11 @@
 //! | no stream takes the subject, the stream is full, storage or account is full | tried again |
 //! | no answer, connection lost, not allowed | tried again, on a new connection |
 
-use std::error::Error;
-
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{ConnectError, ConnectErrorKind, ServerError};
+
+use crate::cause;
 
 /// What became of a publish that was not acknowledged.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub fn judge(error: &PublishError, subject: &str) -> Verdict {
     match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => Verdict::Refused(format!(
             "the event is larger than the server takes ({}); raise its max_payload, then retry this dead letter",
-            innermost(error)
+            cause::root(error)
         )),
         // The stream may be made anew, or JetStream may still be starting.
         PublishErrorKind::StreamNotFound => Verdict::Anew(format!(
@@ -39,9 +39,9 @@ pub fn judge(error: &PublishError, subject: &str) -> Verdict {
             "no acknowledgement in time; is the server overloaded, or cut off?".into(),
         ),
         PublishErrorKind::BrokenPipe => Verdict::Anew("the connection was lost".to_owned()),
-        _ => match cause::<jetstream::Error>(error) {
+        _ => match cause::find::<jetstream::Error>(error) {
             Some(answer) => judge_answer(answer),
-            None => Verdict::Anew(format!("publishing failed: {}", innermost(error))),
+            None => Verdict::Anew(format!("publishing failed: {}", cause::root(error))),
         },
     }
 }
@@ -79,12 +79,14 @@ pub fn connect_words(error: &ConnectError) -> String {
         ConnectErrorKind::TimedOut => {
             "no connection in time; is there a firewall in between?".into()
         }
-        ConnectErrorKind::Dns => format!("the host's address was not found: {}", innermost(error)),
-        _ => match cause::<std::io::Error>(error) {
+        ConnectErrorKind::Dns => {
+            format!("the host's address was not found: {}", cause::root(error))
+        }
+        _ => match cause::find::<std::io::Error>(error) {
             Some(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
                 format!("cannot connect: {e}; is the server running?")
             }
-            _ => format!("cannot connect: {}", innermost(error)),
+            _ => format!("cannot connect: {}", cause::root(error)),
         },
     }
 }
@@ -108,32 +110,6 @@ pub fn server_words(error: &ServerError) -> String {
             format!("the server said: {}{advice}", words.trim_end().escape_debug())
         }
     }
-}
-
-/// The innermost cause, which says the most.
-pub fn innermost(error: &(dyn Error + 'static)) -> String {
-    root(error).to_string()
-}
-
-/// The same, not as words.
-pub fn root<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root
-}
-
-/// The cause of a type, wherever it is in the chain.
-pub fn cause<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }
 
 #[cfg(test)]

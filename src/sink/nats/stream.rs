@@ -12,8 +12,8 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
 use super::Settings;
-use super::judge::{innermost, root};
 use super::subject::Subject;
+use crate::cause;
 use crate::config::Section;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -167,17 +167,18 @@ pub async fn look(jetstream: &Context, settings: &Settings) -> Result<Found, Str
 /// It cannot be made, for the operator.
 pub async fn make(jetstream: &Context, new: &NewStream) -> Result<(), String> {
     let made = jetstream.create_stream(new.config()).await;
-    made.map(drop).map_err(|e| format!("the stream {} cannot be made: {}", new.name, innermost(&e)))
+    made.map(drop)
+        .map_err(|e| format!("the stream {} cannot be made: {}", new.name, cause::root(&e)))
 }
 
 /// A server without JetStream has nobody who answers; one that does not let us ask may
 /// let us publish all the same.
 fn unanswered(error: &(dyn Error + 'static)) -> Result<Found, String> {
-    match root(error).downcast_ref::<RequestError>().map(RequestError::kind) {
+    match cause::root(error).downcast_ref::<RequestError>().map(RequestError::kind) {
         Some(RequestErrorKind::NoResponders) => {
             Err("JetStream is not enabled on this server, or not for this account".to_owned())
         }
-        _ => Ok(Found::Unknown(innermost(error))),
+        _ => Ok(Found::Unknown(cause::root(error).to_string())),
     }
 }
 

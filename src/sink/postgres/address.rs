@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::sink::socket::bare_host;
+
 /// The port of PostgreSQL.
 const PORT: u16 = 5432;
 /// What a URL may begin with; both mean the same.
@@ -64,13 +66,12 @@ impl Address {
         let (host, port) = split_port(peer).ok_or(FORM)?;
         let server = match (query, host) {
             (Some(query), "") => Server::Unix { folder: socket_folder(query)?, port },
-            (None, host) if is_host(host) => Server::Tcp { host: bare(host).to_owned(), port },
             (Some(_), _) => {
                 return Err("must have no parameters after a host; tls, timeouts and the rest \
                             have keys of their own"
                     .to_owned());
             }
-            (None, _) => return Err(FORM.to_owned()),
+            (None, host) => Server::Tcp { host: bare_host(host).ok_or(FORM)?.to_owned(), port },
         };
         Ok(Self { user, server, database })
     }
@@ -97,18 +98,6 @@ fn split_port(peer: &str) -> Option<(&str, u16)> {
             port[1..].parse().ok().filter(|port| *port > 0).map(|port| (host, port))
         }
     }
-}
-
-fn is_host(host: &str) -> bool {
-    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    match host.starts_with('[') {
-        true => bare(host).parse::<std::net::Ipv6Addr>().is_ok(),
-        false => !host.is_empty() && host.chars().all(letter),
-    }
-}
-
-fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 fn socket_folder(query: &str) -> Result<PathBuf, String> {

@@ -5,20 +5,19 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{NoTls, TlsConnect};
 use tokio_postgres::{Client, Config};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::warn;
 
 use super::Settings;
 use super::address::Server;
 use super::judge::{Fault, judge};
 use super::tls::Handshake;
 use crate::config::Tls;
-use crate::sink::socket::notice_death;
+use crate::sink::socket::Step;
 use crate::tls;
 
 /// A client, and the task that moves its bytes: it ends with the client, and is ended
@@ -40,18 +39,16 @@ impl Connection {
 
 /// Connects and logs in.
 pub async fn connect(settings: &Settings) -> Result<Connection, Fault> {
-    match &settings.address.server {
+    let Settings { address, connect_timeout, .. } = settings;
+    let step = Step { peer: address, limit: *connect_timeout, advice: &advice };
+    match &address.server {
         Server::Unix { folder, port } => {
-            let socket = folder.join(format!(".s.PGSQL.{port}"));
-            let stream = step(settings, "connection", UnixStream::connect(socket)).await?;
+            let socket = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}")));
+            let stream = step.take("connection", socket).await.map_err(Fault::Retry)?;
             log_in(settings, stream, NoTls, SslMode::Disable).await
         }
         Server::Tcp { host, port } => {
-            let tcp = TcpStream::connect((host.as_str(), *port));
-            let tcp = step(settings, "TCP connection", tcp).await?;
-            tcp.set_nodelay(true)
-                .and_then(|()| notice_death(&tcp, settings.timeout))
-                .map_err(|e| Fault::Retry(format!("{}: {e}", settings.address)))?;
+            let tcp = step.tcp(host, *port, settings.timeout).await.map_err(Fault::Retry)?;
             match &settings.tls {
                 None => log_in(settings, tcp, NoTls, SslMode::Disable).await,
                 Some(tls) => {
@@ -63,22 +60,6 @@ pub async fn connect(settings: &Settings) -> Result<Connection, Fault> {
             }
         }
     }
-}
-
-async fn step<T>(
-    settings: &Settings,
-    what: &str,
-    step: impl Future<Output = io::Result<T>>,
-) -> Result<T, Fault> {
-    let Settings { address, connect_timeout: limit, .. } = settings;
-    let why = match timeout(*limit, step).await {
-        Ok(Ok(done)) => return Ok(done),
-        Ok(Err(e)) => format!("{address}: no {what}: {e}{}", advice(&e)),
-        Err(_) => {
-            format!("{address}: no {what} within {limit:?}; is there a firewall in between?")
-        }
-    };
-    Err(Fault::Retry(why))
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -93,13 +74,7 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 async fn handshake(settings: &Settings, tls: &Tls, host: &str) -> io::Result<Handshake> {
-    if tls.insecure_skip_verify && tls.pin_sha256.is_none() {
-        warn!(sink = %settings.sink, "insecure_skip_verify: anybody in between can read the calls; use tls.pin_sha256");
-    }
-    // Reading the system's roots takes milliseconds: not on an async thread.
-    let tls = tls.clone();
-    let config = tokio::task::spawn_blocking(move || tls::client_config(&tls)).await;
-    let config = config.map_err(io::Error::other)?.map_err(io::Error::other)?;
+    let config = tls::client_config_of_sink(&settings.sink, tls).await?;
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     Ok(Handshake { config, name })
 }

@@ -10,12 +10,11 @@
 //! A row's values are people's calls, and the server repeats them in its words about a
 //! row. So those words are not used; SQLSTATE, column and constraint are.
 
-use std::error::Error as _;
-
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
 use super::Settings;
+use crate::cause;
 
 /// Why a batch was not written.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,13 +137,10 @@ fn advice_on(words: &str) -> &'static str {
     }
 }
 
-/// The last cause, since the library shows only the outermost.
+/// The library shows only the outermost cause.
 fn innermost(error: &Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        words = inner.to_string();
-        cause = inner.source();
+    match error.is_closed() {
+        true => "the server closed the connection".to_owned(),
+        false => cause::root(error).to_string(),
     }
-    if error.is_closed() { "the server closed the connection".to_owned() } else { words }
 }

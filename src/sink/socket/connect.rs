@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tracing::warn;
 
 use super::Settings;
 use crate::config::Tls;
@@ -45,17 +44,20 @@ impl Address {
         let no_peer = || "must be tcp://HOST:PORT, and IPv6 addresses in [ ]".to_owned();
         let (host, port) = peer.rsplit_once(':').ok_or_else(no_peer)?;
         let port = port.parse::<u16>().ok().filter(|port| *port > 0);
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let valid = match bare {
-            Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-                !host.is_empty() && host.chars().all(letter)
-            }
-        };
-        match port {
-            Some(port) if valid => Ok(Self::Tcp { host: bare.unwrap_or(host).to_owned(), port }),
-            _ => Err(no_peer()),
+        match bare_host(host).zip(port) {
+            Some((host, port)) => Ok(Self::Tcp { host: host.to_owned(), port }),
+            None => Err(no_peer()),
+        }
+    }
+}
+
+/// A host as it stands in an address, without the brackets of IPv6; `None` if it is none.
+pub fn bare_host(host: &str) -> Option<&str> {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok().then_some(v6),
+        None => {
+            let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            (!host.is_empty() && host.chars().all(letter)).then_some(host)
         }
     }
 }
@@ -80,25 +82,59 @@ pub type Stream = Box<dyn Transport>;
 /// Connects; the error is for the operator.
 pub async fn connect(settings: &Settings) -> Result<Stream, String> {
     let Settings { address, connect_timeout: limit, .. } = settings;
+    let advice = |e: &io::Error| advice(address, e);
+    let step = Step { peer: address, limit: *limit, advice: &advice };
     match address {
         Address::Unix(path) => {
-            let stream = step(settings, "connection", *limit, UnixStream::connect(path)).await?;
-            Ok(Box::new(stream))
+            Ok(Box::new(step.take("connection", UnixStream::connect(path)).await?))
         }
         Address::Tcp { host, port } => {
-            let tcp = TcpStream::connect((host.as_str(), *port));
-            let tcp = step(settings, "TCP connection", *limit, tcp).await?;
-            tcp.set_nodelay(true)
-                .and_then(|()| notice_death(&tcp, settings.lines.timeout))
-                .map_err(|e| format!("{address}: {e}"))?;
+            let tcp = step.tcp(host, *port, settings.lines.timeout).await?;
             match &settings.tls {
                 None => Ok(Box::new(tcp)),
                 Some(tls) => {
                     let tls = secure(settings, tls, host, tcp);
-                    Ok(Box::new(step(settings, "TLS handshake", *limit, tls).await?))
+                    Ok(Box::new(step.take("TLS handshake", tls).await?))
                 }
             }
         }
+    }
+}
+
+/// The steps to a peer, each with its limit and its words.
+pub struct Step<'a, P> {
+    /// Who it is.
+    pub peer: &'a P,
+    /// How long each may take.
+    pub limit: Duration,
+    /// What to do about an error.
+    pub advice: &'a (dyn Fn(&io::Error) -> &'static str + Sync),
+}
+
+impl<P: fmt::Display> Step<'_, P> {
+    /// Takes one; the error is for the operator.
+    pub async fn take<T>(
+        &self,
+        what: &str,
+        step: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, String> {
+        let Self { peer, limit, advice } = self;
+        match timeout(*limit, step).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(e)) => Err(format!("{peer}: no {what}: {e}{}", advice(&e))),
+            Err(_) => {
+                Err(format!("{peer}: no {what} within {limit:?}; is there a firewall in between?"))
+            }
+        }
+    }
+
+    /// A TCP connection that notices within `silence` that its peer is no more.
+    pub async fn tcp(&self, host: &str, port: u16, silence: Duration) -> Result<TcpStream, String> {
+        let tcp = self.take("TCP connection", TcpStream::connect((host, port))).await?;
+        tcp.set_nodelay(true)
+            .and_then(|()| notice_death(&tcp, silence))
+            .map_err(|e| format!("{}: {e}", self.peer))?;
+        Ok(tcp)
     }
 }
 
@@ -107,7 +143,7 @@ pub async fn connect(settings: &Settings) -> Result<Stream, String> {
 /// for the one, and for the other a quarter of an hour, in which it goes on taking what
 /// it cannot deliver.
 #[cfg(target_os = "linux")]
-pub fn notice_death(tcp: &TcpStream, timeout: Duration) -> io::Result<()> {
+fn notice_death(tcp: &TcpStream, timeout: Duration) -> io::Result<()> {
     use rustix::net::sockopt;
     // What the kernel takes: whole seconds, and not too many.
     let idle = timeout.clamp(Duration::from_secs(1), Duration::from_secs(3600));
@@ -119,24 +155,8 @@ pub fn notice_death(tcp: &TcpStream, timeout: Duration) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn notice_death(_: &TcpStream, _: Duration) -> io::Result<()> {
+fn notice_death(_: &TcpStream, _: Duration) -> io::Result<()> {
     Ok(())
-}
-
-async fn step<T>(
-    settings: &Settings,
-    what: &str,
-    limit: Duration,
-    step: impl Future<Output = io::Result<T>>,
-) -> Result<T, String> {
-    let address = &settings.address;
-    match timeout(limit, step).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(e)) => Err(format!("{address}: no {what}: {e}{}", advice(address, &e))),
-        Err(_) => {
-            Err(format!("{address}: no {what} within {limit:?}; is there a firewall in between?"))
-        }
-    }
 }
 
 fn advice(address: &Address, error: &io::Error) -> &'static str {
@@ -158,13 +178,7 @@ async fn secure(
     host: &str,
     tcp: TcpStream,
 ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    if tls.insecure_skip_verify && tls.pin_sha256.is_none() {
-        warn!(sink = %settings.lines.sink, "insecure_skip_verify: anybody in between can read the calls; use tls.pin_sha256");
-    }
-    // Reading the system's roots takes milliseconds: not on an async thread.
-    let tls = tls.clone();
-    let config = tokio::task::spawn_blocking(move || tls::client_config(&tls)).await;
-    let config = config.map_err(io::Error::other)?.map_err(io::Error::other)?;
+    let config = tls::client_config_of_sink(&settings.lines.sink, tls).await?;
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     TlsConnector::from(config).connect(name, tcp).await
 }

@@ -25,7 +25,7 @@ use connect::Stream;
 
 pub use connect::Address;
 #[cfg(feature = "postgres")]
-pub(super) use connect::notice_death;
+pub(super) use connect::{Step, bare_host};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long the receiver may take at the end to read what is on its way.

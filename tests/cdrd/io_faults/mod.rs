@@ -17,9 +17,9 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use self::shim::{Fault, Kind, SYNC, Shim, WRITE};
-use crate::harness::{Bench, envelopes_so_far, until};
+use crate::harness::{Bench, envelopes_so_far, number, until};
 use crate::kills::scene::{Deaf, Run, Scene, WHOLE, now_ms};
-use crate::kills::{number, truth};
+use crate::kills::truth;
 use crate::process::{Process, cdrd};
 
 /// Faults of a run that nobody asked to be longer.

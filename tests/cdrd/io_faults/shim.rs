@@ -10,6 +10,8 @@ use std::process::Command;
 
 use fastrand::Rng;
 
+use crate::process::preloaded;
+
 /// Bytes of the structure up to the pattern, and of the pattern.
 const NUMBERS: usize = 24;
 const PATTERN: usize = 128;
@@ -83,13 +85,8 @@ pub struct Shim {
 impl Shim {
     /// Compiles it into `folder`.
     pub fn compile(folder: &Path) -> Self {
-        let (library, control) = (folder.join("shim.so"), folder.join("control"));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/io_faults/shim.c");
-        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let mut command = Command::new(compiler);
-        command.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]);
-        let compiled = command.arg(&library).arg(&source).arg("-ldl").output().unwrap();
-        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        let library = preloaded("tests/io_faults/shim.c", folder);
+        let control = folder.join("control");
         std::fs::write(&control, [0; NUMBERS + PATTERN]).unwrap();
         let file = File::options().read(true).write(true).open(&control).unwrap();
         Self { library, control, file }

@@ -20,8 +20,7 @@ use cdrd::simulator::Options;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
 
-use super::number;
-use crate::harness::{Bench, Running, envelopes, parse, quarantine, until};
+use crate::harness::{Bench, Running, envelopes, number, parse, quarantine, until};
 use crate::process::{Process, cdrd};
 use crate::receiver::{Answer, Receiver};
 

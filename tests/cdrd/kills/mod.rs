@@ -25,6 +25,7 @@ use fastrand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use self::scene::{Run, Scene, VARIANTS};
+use crate::harness::number;
 
 /// Kills of a run that nobody asked to be longer.
 const KILLS: u64 = 30;
@@ -32,11 +33,6 @@ const KILLS: u64 = 30;
 const LATER_MS: u64 = 400;
 /// One kill in so many comes after seconds, so that comparisons with REST are met, too.
 const ONE_IN_LONG: u64 = 40;
-
-/// A number from the environment.
-pub fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
-}
 
 /// When a run is killed: so long after what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use cdrd::simulator::{DOMAIN, Options, PASSWORD};
 
-use crate::harness::{Bench, PATIENCE, until_within};
+use crate::harness::{Bench, PATIENCE, number, until_within};
 use crate::process::{Process, cdrd};
 use wire::Wire;
 
@@ -155,7 +155,7 @@ impl Outcome {
 }
 
 fn calls() -> u64 {
-    std::env::var("CDRD_PAIR_CALLS").map_or(CALLS, |text| text.parse().expect("a number of calls"))
+    number("CDRD_PAIR_CALLS", CALLS)
 }
 
 async fn run(target: &impl Target) -> Outcome {
