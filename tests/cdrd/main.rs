@@ -68,6 +68,8 @@ mod independent;
 mod io_faults;
 mod journal;
 mod journal_model;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kills;
 mod listener;
 mod load;

@@ -155,6 +155,8 @@ fn kind(settings: &crate::sink::Settings) -> &'static str {
         crate::sink::Settings::Exec(_) => "exec",
         crate::sink::Settings::File(_) => "file",
         crate::sink::Settings::Http(_) => "http",
+        #[cfg(feature = "kafka")]
+        crate::sink::Settings::Kafka(_) => "kafka",
         #[cfg(feature = "postgres")]
         crate::sink::Settings::Postgres(_) => "postgres",
         crate::sink::Settings::Socket(_) => "socket",
