@@ -32,6 +32,7 @@ site = os.path.dirname(os.path.dirname(confluent_kafka.__file__))
 lib = ctypes.CDLL(path)
 pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 lib.rd_kafka_conf_new.restype = pointer
+lib.rd_kafka_conf_set.argtypes = [pointer, text, text, text, ctypes.c_size_t]
 lib.rd_kafka_new.restype = pointer
 lib.rd_kafka_new.argtypes = [number, pointer, text, ctypes.c_size_t]
 lib.rd_kafka_mock_cluster_new.restype = pointer
@@ -106,7 +107,9 @@ class Reader:
 def main():
     partitions = int(sys.argv[1])
     why = ctypes.create_string_buffer(512)
-    client = lib.rd_kafka_new(PRODUCER, lib.rd_kafka_conf_new(), why, len(why))
+    silent = lib.rd_kafka_conf_new()
+    lib.rd_kafka_conf_set(silent, b"log_level", b"0", why, len(why))
+    client = lib.rd_kafka_new(PRODUCER, silent, why, len(why))
     cluster = lib.rd_kafka_mock_cluster_new(client, BROKERS)
     lib.rd_kafka_mock_topic_create(cluster, TOPIC.encode(), partitions, BROKERS)
     address = lib.rd_kafka_mock_cluster_bootstraps(cluster).decode()
