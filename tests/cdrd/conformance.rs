@@ -322,36 +322,6 @@ impl Subject for Nats {
     }
 }
 
-/// librdkafka's mock cluster, of which every broker goes away and comes back.
-#[cfg(feature = "kafka")]
-struct Kafka {
-    cluster: crate::kafka::Cluster,
-}
-
-#[cfg(feature = "kafka")]
-impl Subject for Kafka {
-    async fn new(_: &Bench) -> Self {
-        Self { cluster: crate::kafka::Cluster::with_partitions(1) }
-    }
-
-    fn table(&self) -> String {
-        let table = crate::kafka::sink(&self.cluster, "format = \"raw\"");
-        table.replace("[sink.kafka]", "[sink.subject]").replace("start = \"beginning\"\n", "")
-    }
-
-    fn delivered(&self) -> Vec<Vec<u8>> {
-        self.cluster.stored().into_iter().map(|record| record.value).collect()
-    }
-
-    fn break_down(&self) {
-        self.cluster.go_down();
-    }
-
-    fn mend(&self) {
-        self.cluster.come_up();
-    }
-}
-
 /// A database. With `JSON` it is told to keep the bytes, and gets one event at a time, so
 /// that their transactions have an order; otherwise it has what `cdrd sink init`
 /// makes, and many at a time, of which it keeps the values.
@@ -617,11 +587,6 @@ every_sink! {
     socket: Socket<false>,
     socket_confirming: Socket<true>,
     stdout: Stdout,
-}
-
-#[cfg(feature = "kafka")]
-every_sink! {
-    kafka: Kafka,
 }
 
 #[cfg(feature = "nats")]

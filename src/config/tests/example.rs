@@ -79,7 +79,10 @@ fn the_example_loads_as_it_is_without_a_warning() {
 fn the_example_loads_with_every_setting_in_force() {
     let text = with_every_setting();
     let config = Config::parse("config.example.toml", &text, &environment()).unwrap();
-    assert_eq!((config.pbxs.len(), config.sinks.len()), (7, 13 + usize::from(cfg!(feature = "kafka"))));
+    assert_eq!(
+        (config.pbxs.len(), config.sinks.len()),
+        (7, 13 + usize::from(cfg!(feature = "kafka")))
+    );
     // The last resort is shown, so it warns; nothing else does.
     assert_eq!(config.warnings.len(), 1, "{:#?}", config.warnings);
     assert!(config.warnings[0].contains("insecure_skip_verify"));

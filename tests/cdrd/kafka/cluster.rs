@@ -36,8 +36,6 @@ struct Talk {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    down: bool,
-    read: Vec<Record>,
 }
 
 /// Three brokers that are up from the start, with a topic `cdr`.
@@ -54,33 +52,17 @@ impl Cluster {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let mut talk = Talk { child, input, output, down: false, read: Vec::new() };
+        let mut talk = Talk { child, input, output };
         let address = talk.answer();
         let addresses = address.as_str().expect("the cluster starts; scripts/check installs it");
         Self { address: addresses.to_owned(), talk: Mutex::new(talk) }
     }
 
-    /// All that there is, or was when the brokers went down.
+    /// All that there is.
     pub fn stored(&self) -> Vec<Record> {
         let mut talk = self.talk.lock().unwrap();
-        if !talk.down {
-            let answer = talk.ask("read");
-            talk.read = answer.as_array().unwrap().iter().map(record).collect();
-        }
-        talk.read.clone()
-    }
-
-    pub fn go_down(&self) {
-        self.stored();
-        let mut talk = self.talk.lock().unwrap();
-        talk.ask("down");
-        talk.down = true;
-    }
-
-    pub fn come_up(&self) {
-        let mut talk = self.talk.lock().unwrap();
-        talk.ask("up");
-        talk.down = false;
+        let answer = talk.ask("read");
+        answer.as_array().unwrap().iter().map(record).collect()
     }
 
     /// The next requests of this kind get these errors.
