@@ -33,26 +33,23 @@ consumer = Consumer(
     }
 )
 found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-for partition in found:
-    place = TopicPartition(topic, partition, 0)
-    end = consumer.get_watermark_offsets(place, timeout=10)[1]
-    if end == 0:
+places = [TopicPartition(topic, partition, 0) for partition in found]
+ends = {at.partition: consumer.get_watermark_offsets(at, timeout=10)[1] for at in places}
+left = sum(ends.values())
+consumer.assign(places)
+while left:
+    message = consumer.poll(10)
+    if message is None:
+        sys.exit(f"no record within 10 s, though there are {left} more of {ends}")
+    if message.error() or message.offset() >= ends[message.partition()]:
         continue
-    consumer.assign([place])
-    while True:
-        message = consumer.poll(10)
-        if message is None:
-            sys.exit(f"no record within 10 s, though there are {end}")
-        if message.error():
-            continue
-        key = message.key()
-        record = {
-            "partition": partition,
-            "murmur2": murmur2(None, key, len(key), len(found), None, None),
-            "key": key.decode(),
-            "value": base64.b64encode(message.value()).decode(),
-            "headers": {name: value.decode() for name, value in message.headers() or []},
-        }
-        print(json.dumps(record))
-        if message.offset() + 1 >= end:
-            break
+    key = message.key()
+    record = {
+        "partition": message.partition(),
+        "murmur2": murmur2(None, key, len(key), len(found), None, None),
+        "key": key.decode(),
+        "value": base64.b64encode(message.value()).decode(),
+        "headers": {name: value.decode() for name, value in message.headers() or []},
+    }
+    print(json.dumps(record))
+    left -= 1
