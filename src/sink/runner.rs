@@ -24,7 +24,7 @@ use crate::config;
 use crate::event::Stored;
 use crate::journal::cursor::Cursor;
 use crate::journal::dead_letters::DeadLetter;
-use crate::journal::reader::Reading;
+use crate::journal::reader::{Page, Reading};
 use crate::journal::{Commit, Journal, JournalError, Stopped};
 use crate::metrics::SinkMetrics;
 use crate::repeat::Repeat;
@@ -209,13 +209,13 @@ impl Runner {
     /// What the file has next. While it is delivered, what follows it is read; where there
     /// was no more, what comes then comes from memory.
     async fn read(&mut self) -> Result<Vec<Stored>, JournalError> {
-        let (most_events, most_bytes) = (self.pages * READ_EVENTS, self.pages * READ_BYTES);
-        let page = self.reading.page(self.seq, most_events, most_bytes).await?;
-        let events = page.events;
-        self.behind = page.more;
-        self.pages = if self.behind { (2 * self.pages).min(MOST_PAGES) } else { 1 };
-        if let (true, Some(last)) = (self.behind, events.last()) {
-            let (most_events, most_bytes) = (self.pages * READ_EVENTS, self.pages * READ_BYTES);
+        let bounds = |pages| (pages * READ_EVENTS, pages * READ_BYTES);
+        let (most_events, most_bytes) = bounds(self.pages);
+        let Page { events, more } = self.reading.page(self.seq, most_events, most_bytes).await?;
+        self.behind = more;
+        self.pages = if more { (2 * self.pages).min(MOST_PAGES) } else { 1 };
+        if let (true, Some(last)) = (more, events.last()) {
+            let (most_events, most_bytes) = bounds(self.pages);
             self.reading.read_ahead(last.seq, most_events, most_bytes);
         }
         Ok(events)

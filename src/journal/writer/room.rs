@@ -19,7 +19,8 @@ const RETENTION_EVERY: Duration = Duration::from_secs(30);
 /// How long to wait before a commit is tried again on a full disk.
 const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
 /// On a full disk no younger event is given up, even if every sink has it: the comparison
-/// that fills the gap looks back as far as this, and would fetch it again.
+/// that fills the gap looks back behind its beginning, though less far than this, and would
+/// fetch it again.
 const KEPT_ON_FULL_DISK_MS: i64 = 10 * 60 * 1000;
 /// Bytes of new events between two looks at the size of the database.
 const SIZE_CHECK_BYTES: u64 = 1 << 20;
