@@ -60,8 +60,8 @@ pub enum TlsSetupError {
     Rustls(#[from] Error),
 }
 
-/// The same for the receiver of a sink, off the async threads: reading the system's roots
-/// takes milliseconds.
+/// [`client_config`] for the receiver of a sink, off the async threads: reading the system's
+/// roots takes milliseconds.
 ///
 /// # Errors
 /// What [`client_config`] says, as an error of the connection.

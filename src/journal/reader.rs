@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row};
+use tokio::task::JoinHandle;
 
 use super::blocks::{self, COLUMNS};
 use super::{JournalError, refusals, schema, sum};
@@ -49,14 +50,25 @@ impl Reader {
         max_events: usize,
         max_bytes: usize,
     ) -> Result<Vec<Stored>, JournalError> {
+        self.page(seq, max_events, max_bytes).map(|page| page.events)
+    }
+
+    /// The same, and whether there were more.
+    pub fn page(
+        &mut self,
+        seq: u64,
+        max_events: usize,
+        max_bytes: usize,
+    ) -> Result<Page, JournalError> {
         let mut wanted = Wanted { events: Vec::new(), max_events, bytes: 0, max_bytes };
         if self.ahead.front().is_some_and(|front| front.seq == seq + 1) {
             wanted.take(&mut self.ahead);
-            return Ok(wanted.events);
+        } else {
+            self.ahead.clear();
         }
-        self.ahead.clear();
-        match read_after(&self.connection, seq, &mut wanted, &mut self.ahead) {
-            Ok(None) => Ok(wanted.events),
+        let from = wanted.events.last().map_or(seq, |last| last.seq);
+        match read_after(&self.connection, from, &mut wanted, &mut self.ahead) {
+            Ok(None) => Ok(Page { more: wanted.is_full(), events: wanted.events }),
             Ok(Some(missing)) => {
                 let what = format!("events after {missing} are missing from it");
                 Err(JournalError::Damaged { path: self.path.clone(), what })
@@ -106,16 +118,39 @@ impl Reader {
     }
 }
 
+/// Events, and whether there were more than asked for; if not, they are the last.
+pub struct Page {
+    /// In order.
+    pub events: Vec<Stored>,
+    /// More may follow.
+    pub more: bool,
+}
+
 /// Reads a journal off the async threads, with a connection that is made when needed.
 pub struct Reading {
     path: Arc<Path>,
     reader: Option<Reader>,
+    ahead: Option<Ahead>,
 }
+
+/// What is read before anybody asks for it.
+struct Ahead {
+    seq: u64,
+    page: Work,
+}
+
+enum Work {
+    Begun(Started<Page>),
+    Done(Result<Page, JournalError>),
+}
+
+/// A reading function at work; gives the reader back.
+type Started<T> = JoinHandle<Result<(Reader, Result<T, JournalError>), JournalError>>;
 
 impl Reading {
     /// Of the journal at `path`, which need not be there yet.
     pub fn of(path: &Path) -> Self {
-        Self { path: Arc::from(path), reader: None }
+        Self { path: Arc::from(path), reader: None, ahead: None }
     }
 
     /// Runs a reading function.
@@ -123,16 +158,62 @@ impl Reading {
         &mut self,
         read: impl FnOnce(&mut Reader) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
+        self.settle().await;
+        let started = self.start(read);
+        self.join(started).await
+    }
+
+    /// Events after `seq`, as [`Reader::page`] reads them. What [`Self::read_ahead`] has
+    /// read after this `seq` is taken instead, however much it was told to read.
+    pub async fn page(
+        &mut self,
+        seq: u64,
+        max_events: usize,
+        max_bytes: usize,
+    ) -> Result<Page, JournalError> {
+        self.settle().await;
+        match self.ahead.take() {
+            Some(Ahead { seq: from, page: Work::Done(page) }) if from == seq => page,
+            _ => self.with(move |reader| reader.page(seq, max_events, max_bytes)).await,
+        }
+    }
+
+    /// Begins to read what will be asked for next, while its caller does something else.
+    pub fn read_ahead(&mut self, seq: u64, max_events: usize, max_bytes: usize) {
+        if self.ahead.is_none() {
+            let read = move |reader: &mut Reader| reader.page(seq, max_events, max_bytes);
+            self.ahead = Some(Ahead { seq, page: Work::Begun(self.start(read)) });
+        }
+    }
+
+    /// Waits for what is read ahead, and so for the reader.
+    async fn settle(&mut self) {
+        match self.ahead.take() {
+            Some(Ahead { seq, page: Work::Begun(started) }) => {
+                let page = Work::Done(self.join(started).await);
+                self.ahead = Some(Ahead { seq, page });
+            }
+            ready => self.ahead = ready,
+        }
+    }
+
+    fn start<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce(&mut Reader) -> Result<T, JournalError> + Send + 'static,
+    ) -> Started<T> {
         let (reader, path) = (self.reader.take(), Arc::clone(&self.path));
-        let reading = tokio::task::spawn_blocking(move || {
+        tokio::task::spawn_blocking(move || {
             let mut reader = match reader {
                 Some(reader) => reader,
                 None => Reader::open(&path)?,
             };
             let result = read(&mut reader);
             Ok((reader, result))
-        });
-        let (reader, result) = reading.await.expect("reading the journal does not panic")?;
+        })
+    }
+
+    async fn join<T>(&mut self, started: Started<T>) -> Result<T, JournalError> {
+        let (reader, result) = started.await.expect("reading the journal does not panic")?;
         self.reader = Some(reader);
         result
     }

@@ -24,16 +24,18 @@ use crate::config;
 use crate::event::Stored;
 use crate::journal::cursor::Cursor;
 use crate::journal::dead_letters::DeadLetter;
-use crate::journal::reader::{Reader, Reading};
+use crate::journal::reader::{Page, Reading};
 use crate::journal::{Commit, Journal, JournalError, Stopped};
 use crate::metrics::SinkMetrics;
 use crate::repeat::Repeat;
 
-/// Events read from the file at once.
+/// Events read from the file at once, by a sink that lags a little.
 const READ_EVENTS: usize = 1_000;
-/// Or this many bytes. Eight times as much drained a backlog to a file a quarter faster,
-/// and left a sink that is nearly up to date reading the file for ever, at twice the cost.
+/// Or this many bytes.
 const READ_BYTES: usize = 1 << 20;
+/// So many times as much is read at once by a sink that lags far behind: each write of a
+/// file, and each sync, is for more.
+const MOST_PAGES: usize = 4;
 
 /// Why a runner ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,8 @@ pub struct Runner {
     seq: u64,
     /// More may be in the file than memory has.
     behind: bool,
+    /// How many times [`READ_BYTES`] are read at once.
+    pages: usize,
     pub(super) failures: Repeat,
     pub(super) second: SecondChances,
     pub(super) metrics: Arc<SinkMetrics>,
@@ -117,6 +121,7 @@ impl Runner {
             reopen: watch::channel(0).1,
             reading: journal.reading(),
             behind: true,
+            pages: 1,
             failures: Repeat::default(),
             second: SecondChances::new(journal.asked()),
             metrics: journal.metrics().sink(&settings.name),
@@ -176,13 +181,10 @@ impl Runner {
         }
         loop {
             if self.behind {
-                let seq = self.seq;
-                let read = move |reader: &mut Reader| reader.after(seq, READ_EVENTS, READ_BYTES);
-                let events = self.reading.with(read).await?;
+                let events = self.read().await?;
                 if !events.is_empty() {
                     return Ok(Step::Live(vec![Part { events: Arc::new(events), from: 0 }]));
                 }
-                self.behind = false;
             }
             if self.drain_to.borrow().is_some_and(|end| self.seq >= end) {
                 return Ok(Step::End);
@@ -202,6 +204,21 @@ impl Runner {
                 () = self.stop.cancelled() => return Ok(Step::End),
             }
         }
+    }
+
+    /// What the file has next. While it is delivered, what follows it is read; where there
+    /// was no more, what comes then comes from memory.
+    async fn read(&mut self) -> Result<Vec<Stored>, JournalError> {
+        let bounds = |pages| (pages * READ_EVENTS, pages * READ_BYTES);
+        let (most_events, most_bytes) = bounds(self.pages);
+        let Page { events, more } = self.reading.page(self.seq, most_events, most_bytes).await?;
+        self.behind = more;
+        self.pages = if more { (2 * self.pages).min(MOST_PAGES) } else { 1 };
+        if let (true, Some(last)) = (more, events.last()) {
+            let (most_events, most_bytes) = bounds(self.pages);
+            self.reading.read_ahead(last.seq, most_events, most_bytes);
+        }
+        Ok(events)
     }
 
     /// With a commit those that came after it meanwhile, up to a batch of the sink: the
@@ -230,10 +247,8 @@ impl Runner {
     fn fresh(&mut self, commit: Result<Commit, RecvError>, seq: u64) -> ControlFlow<Option<Part>> {
         let commit = match commit {
             Ok(commit) => commit,
-            Err(RecvError::Lagged(_)) => {
-                self.behind = true;
-                return ControlFlow::Continue(());
-            }
+            // The next one tells whether those that are missed were read from the file.
+            Err(RecvError::Lagged(_)) => return ControlFlow::Continue(()),
             Err(RecvError::Closed) => return ControlFlow::Break(None),
         };
         let from = commit.partition_point(|event| event.seq <= seq);

@@ -18,6 +18,10 @@ use crate::metrics::JournalState;
 const RETENTION_EVERY: Duration = Duration::from_secs(30);
 /// How long to wait before a commit is tried again on a full disk.
 const FULL_DISK_RETRY: Duration = Duration::from_secs(1);
+/// On a full disk no younger event is given up, even if every sink has it: the comparison
+/// that fills the gap looks back behind its beginning, though less far than this, and would
+/// fetch it again.
+const KEPT_ON_FULL_DISK_MS: i64 = 10 * 60 * 1000;
 /// Bytes of new events between two looks at the size of the database.
 const SIZE_CHECK_BYTES: u64 = 1 << 20;
 /// Size of the ballast file. On a full disk even deleting needs room in the WAL.
@@ -124,7 +128,7 @@ impl Writer {
         retention::used_bytes(&self.connection).map_err(|e| self.sqlite(e))
     }
 
-    /// The disk is full: releases the ballast, deletes what everybody has, waits.
+    /// The disk is full: releases the ballast, deletes what everybody has for long, waits.
     pub(super) async fn wait_for_room(&mut self) {
         self.full_since.get_or_insert_with(|| Clock::system().now_ms());
         if let Some(times) = self.full_disk.note("disk full") {
@@ -135,7 +139,8 @@ impl Writer {
         self.metrics.journal().set_state(JournalState::DiskFull);
         // Both may fail on a disk this full; the next round tries again.
         let _ = std::fs::remove_file(lock::path_beside(&self.path, ".ballast"));
-        let _ = retention::delete_oldest(&self.connection, self.cursors.all_have(), i64::MAX);
+        let before = Clock::system().now_ms().saturating_sub(KEPT_ON_FULL_DISK_MS);
+        let _ = retention::delete_oldest(&self.connection, self.cursors.all_have(), before);
         tokio::time::sleep(FULL_DISK_RETRY).await;
     }
 

@@ -17,7 +17,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use self::shim::{Fault, Kind, SYNC, Shim, WRITE};
-use crate::harness::{Bench, envelopes_so_far, number, until};
+use crate::harness::{Bench, envelopes_so_far, noise, number, until};
 use crate::kills::scene::{Deaf, Run, Scene, WHOLE, now_ms};
 use crate::kills::truth;
 use crate::process::{Process, cdrd};
@@ -184,9 +184,9 @@ async fn a_checkpoint_that_cannot_be_synced_ends_the_process_and_loses_nothing()
     let mut daemon = Process::start(shim.load(&mut run()));
     bench.subscribed().await;
     shim.arm(&Fault { pattern: JOURNAL[0], calls: SYNC, kind: Kind::Io, after: 0, times: 1 });
-    let padding = "x".repeat(100_000);
+    // A checkpoint comes with every 8 MB of log.
+    let padding = noise(1, 100_000);
     let mut sent = 0;
-    // A checkpoint comes with every 16 MB.
     while shim.hits() == 0 {
         assert!(sent < 1_000, "there is no checkpoint");
         let event = format!(
