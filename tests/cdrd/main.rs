@@ -98,3 +98,4 @@ mod sessions;
 mod systemd;
 mod webhook;
 mod week;
+mod wire;

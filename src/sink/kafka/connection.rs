@@ -1,25 +1,26 @@
 //! A connection to the cluster: a producer, from its making to its first failure.
 //!
 //! The client sends again by itself until an acknowledgement has taken too long, and the
-//! broker knows what it has of this producer already, so that a lost answer makes no
+//! brokers know what they have of this producer already, so that a lost answer makes no
 //! double. After a failure the producer is given up, since its successor would
 //! otherwise overtake what it still has; that is awaited first.
 
 use std::path::Path;
 use std::time::Duration;
 
-use krafka::admin::{CreateTopicsOptions, DescribeTopicsOptions, NewTopic as Topic};
-use krafka::auth::{AuthConfig, TlsConfig};
-use krafka::error::ErrorCode;
-use krafka::producer::{Acks, DeliveryHandle, Producer};
-use krafka::{Kafka, KrafkaError, Record};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic as Topic, TopicReplication};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::judge::{Verdict, judge, words};
-use super::settings::{Auth, Mechanism, Settings};
+use super::judge::{Heard, Verdict, judge, words};
+use super::settings::{Auth, NewTopic, Settings};
 use super::{Judged, NAME};
-use crate::config::Tls;
 use crate::event::Stored;
 use crate::sink::format::{Encoder, Format, attributes};
 
@@ -31,11 +32,29 @@ const LINGER: Duration = Duration::from_millis(1);
 /// So many requests fit into the time that an acknowledgement may take, so that a lost
 /// answer is asked for again by the same producer.
 const TRIES: u32 = 3;
+/// The client's own bound on an event: its largest. The brokers have theirs.
+const LARGEST: &str = "1000000000";
+/// The client takes no shorter limit for a connect, ...
+const SHORTEST_CONNECT: Duration = Duration::from_secs(1);
+/// ... and would wait ten times as long between two of them.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+type Client = FutureProducer<Heard>;
 
 /// A producer that has worked so far.
 pub struct Connection {
-    producer: Producer,
-    _kafka: Kafka,
+    producer: Client,
+    heard: Heard,
+}
+
+impl ClientContext for Heard {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(facility, message, "kafka client");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.note(error.rdkafka_error_code(), reason);
+    }
 }
 
 impl Connection {
@@ -44,179 +63,242 @@ impl Connection {
     /// # Errors
     /// For the operator.
     pub async fn open(settings: &Settings) -> Result<Self, String> {
-        within(settings, async {
-            let kafka = connect(settings).await?;
-            if !has_topic(&kafka, settings).await? {
-                make_topic(&kafka, settings).await?;
-            }
-            let producer = kafka.producer().acks(Acks::All).idempotent(true).linger(LINGER);
-            let producer = producer.delivery_timeout(settings.timeout + LINGER);
-            let producer = producer.max_block(settings.timeout).metrics_push(false).build().await;
-            let producer = producer.map_err(|e| words(&e, &settings.topic))?;
-            Ok(Self { producer, _kafka: kafka })
+        let (connection, found) = Self::connect(settings).await?;
+        if let (false, Some(new)) = (found, settings.create_topic) {
+            connection.make_topic(settings, new).await?;
+        }
+        Ok(connection)
+    }
+
+    /// The connection, and whether the topic is there; if not, it is to be made.
+    async fn connect(settings: &Settings) -> Result<(Self, bool), String> {
+        if settings.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify) {
+            warn!(sink = %settings.sink, "insecure_skip_verify: anybody in between can read along; use tls.ca_file");
+        }
+        let asked = settings.clone();
+        blocking(move || {
+            let heard = Heard::default();
+            let named = |reason: String| format!("{}: {reason}", asked.brokers.join(", "));
+            let producer: Client = client(&asked)
+                .create_with_context(heard.clone())
+                .map_err(|e| named(words(&e, &heard, &asked.topic)))?;
+            let found = has_topic(&producer, &heard, &asked).map_err(named)?;
+            Ok((Self { producer, heard }, found))
         })
         .await
     }
 
+    async fn make_topic(&self, settings: &Settings, new: NewTopic) -> Result<(), String> {
+        let topic = &settings.topic;
+        let copies = TopicReplication::Fixed(new.replication.unwrap_or(-1));
+        let asked = Topic::new(topic, new.partitions.unwrap_or(-1), copies);
+        let limit = Some(settings.timeout);
+        let options = AdminOptions::new().request_timeout(limit).operation_timeout(limit);
+        let made = async {
+            let admin: AdminClient<Heard> =
+                client(settings).create_with_context(self.heard.clone())?;
+            admin.create_topics([&asked], &options).await
+        };
+        let fault = match made.await.map(|mut made| made.pop()) {
+            Ok(Some(Ok(_))) => {
+                info!(sink = %settings.sink, topic, "topic was made");
+                return Ok(());
+            }
+            Ok(Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))) => return Ok(()),
+            Ok(Some(Err((_, code)))) => KafkaError::Global(code),
+            Ok(None) => return Err("the broker said nothing about the topic".to_owned()),
+            Err(e) => e,
+        };
+        let reason = words(&fault, &self.heard, topic);
+        Err(format!("the topic {topic} cannot be made: {reason}; make it by hand"))
+    }
+
     /// Sends, in order, what is not judged yet, and waits for each acknowledgement.
     /// Returns why the earliest event that was neither taken nor refused was not.
+    ///
+    /// Brokers refuse a batch for one event in it. So what is refused among others is
+    /// sent by itself before that counts.
     pub async fn publish(
         &self,
         settings: &Settings,
         events: &[&Stored],
         judged: &mut Judged,
     ) -> Option<String> {
-        let mut sent = Vec::new();
-        let mut fault = None;
         let waiting: Vec<&Stored> =
             events.iter().copied().filter(|event| !judged.has(event)).collect();
-        for event in waiting {
-            match self.producer.enqueue(record(settings, event)).await {
-                Ok(handle) => sent.push((event.seq, handle)),
-                Err(e) => match judge(&e, &settings.topic) {
-                    Verdict::Refused(reason) => judged.note(event.seq, Err(reason)),
-                    Verdict::Later(reason) => {
-                        fault = Some(reason);
-                        break;
-                    }
-                },
-            }
-        }
+        let sent: Vec<_> = waiting.iter().map(|event| self.send(settings, event)).collect();
+        let alone = sent.len() == 1;
         let mut earliest = None;
-        for (seq, handle) in sent {
-            match acknowledged(settings, handle).await {
-                Ok(()) => judged.note(seq, Ok(())),
-                Err(Verdict::Refused(reason)) => judged.note(seq, Err(reason)),
-                Err(Verdict::Later(reason)) => {
-                    earliest.get_or_insert(reason);
-                }
+        let mut refused = Vec::new();
+        for (event, acknowledged) in waiting.iter().zip(sent) {
+            match self.verdict(settings, acknowledged).await {
+                Err(Verdict::Later(reason)) => _ = earliest.get_or_insert(reason),
+                Err(Verdict::Refused(_)) if !alone => refused.push(*event),
+                Err(Verdict::Refused(reason)) => judged.note(event.seq, Err(reason)),
+                Ok(()) => judged.note(event.seq, Ok(())),
             }
         }
-        earliest.or(fault)
+        for event in refused {
+            match self.verdict(settings, self.send(settings, event)).await {
+                Err(Verdict::Later(reason)) => return Some(earliest.unwrap_or(reason)),
+                Err(Verdict::Refused(reason)) => judged.note(event.seq, Err(reason)),
+                Ok(()) => judged.note(event.seq, Ok(())),
+            }
+        }
+        earliest
     }
-}
 
-async fn acknowledged(settings: &Settings, handle: DeliveryHandle) -> Result<(), Verdict> {
-    // The client's own limit comes first; this is for a client that has lost its way.
-    match timeout(2 * settings.timeout + LINGER, handle).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(e)) => Err(judge(&e, &settings.topic)),
-        Err(_) => Err(Verdict::Later("the client did not answer in time".to_owned())),
+    /// Hands an event to the client, which sends it in its own time.
+    fn send(
+        &self,
+        settings: &Settings,
+        event: &Stored,
+    ) -> KafkaResult<impl Future<Output = KafkaResult<()>> + use<>> {
+        let encoder: &Encoder = &settings.encoder;
+        let (id, body) = (event.event.id.to_string(), encoder.body(event));
+        let key = event.event.session_id.as_deref().filter(|id| !id.is_empty());
+        let record = FutureRecord::to(&settings.topic)
+            .key(key.unwrap_or(&id))
+            .payload(&body[..])
+            .headers(headers(encoder, event, &id));
+        let acknowledged = self.producer.send_result(record).map_err(|(e, _)| e)?;
+        Ok(async {
+            match acknowledged.await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err((e, _))) => Err(e),
+                Err(_) => Err(KafkaError::Canceled),
+            }
+        })
+    }
+
+    async fn verdict(
+        &self,
+        settings: &Settings,
+        sent: KafkaResult<impl Future<Output = KafkaResult<()>>>,
+    ) -> Result<(), Verdict> {
+        let answer = match sent {
+            // The client's own limit comes first; this is for one that has lost its way.
+            Ok(acknowledged) => timeout(2 * settings.timeout + LINGER, acknowledged).await,
+            Err(e) => Ok(Err(e)),
+        };
+        match answer {
+            Ok(answer) => answer.map_err(|e| judge(&e, &self.heard, &settings.topic)),
+            Err(_) => Err(Verdict::Later("the client did not answer in time".to_owned())),
+        }
+    }
+
+    /// Gives up what is not acknowledged, and waits until nothing more will be sent.
+    pub async fn close(self) {
+        // No panic in there, and nothing to be told.
+        _ = tokio::task::spawn_blocking(move || drop(self.producer)).await;
     }
 }
 
 /// Whether events could be written now.
 pub async fn probe(settings: &Settings) -> Result<String, String> {
-    within(settings, async {
-        let kafka = connect(settings).await?;
-        let (topic, found) = (&settings.topic, has_topic(&kafka, settings).await?);
-        let state = if found { "" } else { ", which will be made" };
-        Ok(format!("{} takes events into topic {topic}{state}", settings.brokers.join(", ")))
-    })
-    .await
+    let (connection, found) = Connection::connect(settings).await?;
+    connection.close().await;
+    let (topic, brokers) = (&settings.topic, settings.brokers.join(", "));
+    let state = if found { "" } else { ", which will be made" };
+    Ok(format!("{brokers} takes events into topic {topic}{state}"))
 }
 
-async fn within<T>(
-    settings: &Settings,
-    work: impl Future<Output = Result<T, String>>,
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    let named = |reason| format!("{}: {reason}", settings.brokers.join(", "));
-    match timeout(settings.timeout, work).await {
-        Ok(done) => done.map_err(named),
-        Err(_) => Err(named(format!("no answer within {:?}", settings.timeout))),
-    }
-}
-
-async fn connect(settings: &Settings) -> Result<Kafka, String> {
-    let request = settings.timeout / TRIES;
-    let kafka = Kafka::builder(settings.brokers.join(","))
-        .client_id(NAME)
-        .request_timeout(request)
-        .connect_timeout(settings.connect_timeout.min(request))
-        .security(security(settings))
-        .connect();
-    kafka.await.map_err(|e| words(&e, &settings.topic))
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|e| Err(format!("the client failed: {e}")))
 }
 
 /// `Ok(false)`: it is to be made.
-async fn has_topic(kafka: &Kafka, settings: &Settings) -> Result<bool, String> {
+fn has_topic(producer: &Client, heard: &Heard, settings: &Settings) -> Result<bool, String> {
     let topic = &settings.topic;
-    let options = DescribeTopicsOptions::default().timeout(settings.timeout);
-    let admin = kafka.admin();
-    let found = admin.describe_topics([topic], options).await;
-    let found = found.map_err(|e| words(&e, topic))?.remove(topic);
-    match found {
-        Some(Ok(_)) => Ok(true),
-        Some(Err(
-            KrafkaError::UnknownTopic { .. }
-            | KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. },
-        )) if settings.create_topic.is_some() => Ok(false),
-        Some(Err(e)) => Err(words(&e, topic)),
-        None => Err("the broker said nothing about the topic".to_owned()),
+    let limit = settings.connect_timeout.min(settings.timeout);
+    let answer = producer.client().fetch_metadata(Some(topic), limit);
+    let answer = answer.map_err(|e| words(&e, heard, topic))?;
+    let Some(found) = answer.topics().iter().find(|found| found.name() == topic) else {
+        return Err("the broker said nothing about the topic".to_owned());
+    };
+    match found.error().map(RDKafkaErrorCode::from) {
+        // Its leaders can be on the way still; the client waits for them.
+        None | Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(true),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition) if settings.create_topic.is_some() => {
+            Ok(false)
+        }
+        Some(code) => Err(words(&KafkaError::Global(code), heard, topic)),
     }
 }
 
-async fn make_topic(kafka: &Kafka, settings: &Settings) -> Result<(), String> {
-    let (topic, Some(new)) = (&settings.topic, settings.create_topic) else { return Ok(()) };
-    let (partitions, replication) = (new.partitions.unwrap_or(-1), new.replication.unwrap_or(-1));
-    let asked = Topic::new(topic, partitions, replication).map_err(|e| words(&e, topic))?;
-    let options = CreateTopicsOptions::default().timeout(settings.timeout);
-    let made = kafka.admin().create_topics([asked], options).await;
-    match made.map_err(|e| words(&e, topic))?.remove(topic) {
-        Some(Err(KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. })) => Ok(()),
-        Some(Err(e)) => Err(format!("the topic {topic} cannot be made: {}", words(&e, topic))),
-        _ => {
-            info!(sink = %settings.sink, topic, "topic was made");
-            Ok(())
+/// How the client is to work; names as in librdkafka's CONFIGURATION.md.
+fn client(settings: &Settings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    let mut set = |name: &str, value: &str| _ = config.set(name, value);
+    let request = settings.timeout / TRIES;
+    let connect = settings.connect_timeout.max(SHORTEST_CONNECT);
+    set("bootstrap.servers", &settings.brokers.join(","));
+    set("client.id", NAME);
+    set("acks", "all");
+    set("enable.idempotence", "true");
+    // As Java's clients choose partitions.
+    set("partitioner", "murmur2_random");
+    set("compression.type", settings.compression.name());
+    set("message.max.bytes", LARGEST);
+    set("linger.ms", &milliseconds(LINGER));
+    set("message.timeout.ms", &milliseconds(settings.timeout + LINGER));
+    set("request.timeout.ms", &milliseconds(request));
+    set("socket.timeout.ms", &milliseconds(request.max(Duration::from_millis(10))));
+    set("socket.connection.setup.timeout.ms", &milliseconds(connect));
+    set("reconnect.backoff.max.ms", &milliseconds(LONGEST_WAIT));
+    // Only `create_topic` makes topics.
+    set("allow.auto.create.topics", "false");
+    // Metrics are ours; the brokers need none.
+    set("enable.metrics.push", "false");
+    set("security.protocol", protocol(settings));
+    if let Some(Auth { mechanism, username, password }) = &settings.auth {
+        set("sasl.mechanisms", mechanism.name());
+        set("sasl.username", username);
+        set("sasl.password", password.reveal());
+    }
+    if let Some(tls) = &settings.tls {
+        let mut file = |name: &str, path: &Path| set(name, &path.to_string_lossy());
+        if let Some(ca) = &tls.ca_file {
+            file("ssl.ca.location", ca);
+        }
+        if let Some(own) = &tls.identity {
+            file("ssl.certificate.location", &own.cert_file);
+            file("ssl.key.location", &own.key_file);
+        }
+        if tls.insecure_skip_verify {
+            set("enable.ssl.certificate.verification", "false");
         }
     }
+    config
 }
 
-fn security(settings: &Settings) -> AuthConfig {
-    let tls = settings.tls.as_ref().map(tls_config);
-    if settings.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify) {
-        warn!(sink = %settings.sink, "insecure_skip_verify: anybody in between can read along; use tls.ca_file");
-    }
-    let Some(Auth { mechanism, username, password }) = &settings.auth else {
-        return tls.map_or_else(AuthConfig::plaintext, AuthConfig::ssl);
-    };
-    let password = password.reveal();
-    let login = match mechanism {
-        Mechanism::Plain => AuthConfig::sasl_plain(username, password),
-        Mechanism::Scram256 => AuthConfig::sasl_scram_sha256(username, password),
-        Mechanism::Scram512 => AuthConfig::sasl_scram_sha512(username, password),
-    };
-    match tls {
-        Some(tls) => login.with_tls(tls),
-        None => login,
+fn protocol(settings: &Settings) -> &'static str {
+    match (&settings.auth, &settings.tls) {
+        (None, None) => "plaintext",
+        (None, Some(_)) => "ssl",
+        (Some(_), None) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
     }
 }
 
-fn tls_config(tls: &Tls) -> TlsConfig {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let config = match (&tls.ca_file, tls.insecure_skip_verify) {
-        (_, true) => TlsConfig::insecure(),
-        (Some(ca), _) => TlsConfig::new().with_ca_cert(text(ca)),
-        (None, _) => TlsConfig::new().with_native_roots(),
-    };
-    match &tls.identity {
-        Some(own) => config.with_client_cert(text(&own.cert_file), text(&own.key_file)),
-        None => config,
-    }
+fn milliseconds(time: Duration) -> String {
+    time.as_millis().max(1).to_string()
 }
 
 /// The key is the call, so that its events share a partition. Headers say what the value
 /// does not say itself (CloudEvents Kafka binding 1.0: UTF-8 as it is, names with `ce_`).
-fn record(settings: &Settings, event: &Stored) -> Record {
-    let encoder: &Encoder = &settings.encoder;
-    let id = event.event.id.to_string();
-    let key = event.event.session_id.as_deref().filter(|id| !id.is_empty());
-    let record = Record::new(&settings.topic, encoder.body(event))
-        .key(key.unwrap_or(&id).as_bytes().to_vec())
-        .header(CONTENT_TYPE, encoder.content_type());
+fn headers(encoder: &Encoder, event: &Stored, id: &str) -> OwnedHeaders {
+    let with = |headers: OwnedHeaders, key: &str, value: &str| {
+        headers.insert(Header { key, value: Some(value) })
+    };
+    let headers = with(OwnedHeaders::new(), CONTENT_TYPE, encoder.content_type());
     if encoder.format() != Format::Raw {
-        return record.header(ID, id);
+        return with(headers, ID, id);
     }
-    attributes(event)
-        .fold(record, |record, (name, value)| record.header(name.replacen("ce-", "ce_", 1), value))
+    attributes(event).fold(headers, |headers, (name, value)| {
+        with(headers, &name.replacen("ce-", "ce_", 1), &value)
+    })
 }

@@ -6,12 +6,30 @@
 //! | the record alone is larger than the broker or the topic takes, or is refused as such | refused for good |
 //! | everything else: broker down, too few replicas, not allowed, no such topic | tried again, by a new producer |
 //!
-//! No answer is told with what the client says of its own accord about a record.
+//! What keeps the client from the brokers it says of its own accord, not with a record.
 
-use krafka::KrafkaError;
-use krafka::error::ErrorCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::cause;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+/// The last that the client said of its own accord.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>);
+
+impl Heard {
+    /// Notes it, unless it only sums up what was said before.
+    pub fn note(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        let code = code.unwrap_or(RDKafkaErrorCode::Fail);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
+            *last = Some((code, reason.to_owned()));
+        }
+    }
+
+    fn last(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// What became of a record that was not acknowledged.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,115 +40,127 @@ pub enum Verdict {
     Later(String),
 }
 
-/// Judges an answer, or the lack of one. The client has split batches that were too
-/// large before it says so of a record.
-pub fn judge(error: &KrafkaError, topic: &str) -> Verdict {
-    match error {
-        KrafkaError::Broker {
-            code: ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge,
-            ..
-        } => Verdict::Refused(format!(
-            "the event is larger than the topic {topic} takes; raise its max.message.bytes, then retry this dead letter"
+/// Judges an answer about one record.
+pub fn judge(error: &KafkaError, heard: &Heard, topic: &str) -> Verdict {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge) => {
+            Verdict::Refused(format!(
+                "the event is larger than the topic {topic} takes; raise its max.message.bytes, then retry this dead letter"
+            ))
+        }
+        Some(RDKafkaErrorCode::InvalidRecord) => Verdict::Refused(format!(
+            "the topic {topic} refuses the event as invalid; does it check a schema?"
         )),
-        KrafkaError::Broker { code: ErrorCode::InvalidRecord, .. } => Verdict::Refused(format!(
-            "the topic {topic} refuses the event as invalid; does it check a schema, or compact without a key?"
-        )),
-        other => Verdict::Later(words(other, topic)),
+        _ => Verdict::Later(words(error, heard, topic)),
     }
 }
 
 /// The same for the operator, about whatever was tried.
-pub fn words(error: &KrafkaError, topic: &str) -> String {
-    match error {
-        KrafkaError::Broker { code, .. } => broker_words(*code, topic),
-        KrafkaError::UnknownTopic { .. } => unknown(topic),
-        KrafkaError::Auth { .. } => format!(
-            "the login or the certificate was refused ({}); check this sink's auth and tls: events wait until it is accepted",
-            short(&cause::root(error).to_string())
-        ),
-        KrafkaError::Network(_) => {
-            format!(
-                "no connection: {}; is the broker running?",
-                short(&cause::root(error).to_string())
-            )
-        }
-        KrafkaError::Timeout { .. } => {
-            "no answer in time; is a broker overloaded, or cut off?".to_owned()
-        }
-        KrafkaError::DeliveryTimeout { message, .. } => {
-            format!("no acknowledgement in time ({}); events wait in the journal", short(message))
-        }
-        other => format!("it failed: {}", short(&other.to_string())),
+pub fn words(error: &KafkaError, heard: &Heard, topic: &str) -> String {
+    use RDKafkaErrorCode as Code;
+    let Some(code) = error.rdkafka_error_code() else {
+        return short(&error.to_string());
+    };
+    // These say only that nothing came; why is said elsewhere.
+    let silent = matches!(
+        code,
+        Code::MessageTimedOut
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+    );
+    match heard.last().filter(|_| silent || code == Code::Fatal) {
+        Some((said, reason)) => said_words(said, &reason, topic),
+        None if silent => "no answer in time; is a broker overloaded, or cut off?".to_owned(),
+        None => said_words(code, &code.to_string(), topic),
     }
 }
 
-fn broker_words(code: ErrorCode, topic: &str) -> String {
+fn said_words(code: RDKafkaErrorCode, reason: &str, topic: &str) -> String {
+    use RDKafkaErrorCode as Code;
     match code {
-        ErrorCode::UnknownTopicOrPartition => unknown(topic),
-        ErrorCode::TopicAuthorizationFailed => format!(
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => format!(
+            "there is no topic {topic}, or this sink's user may not see it; make it, or set create_topic"
+        ),
+        Code::TopicAuthorizationFailed => format!(
             "this sink's user may not write to the topic {topic}; allow it WRITE and DESCRIBE there"
         ),
-        ErrorCode::ClusterAuthorizationFailed => {
-            "this sink's user may not write idempotently; allow it WRITE on the topic (or IDEMPOTENT_WRITE on the cluster, before Kafka 2.8)".to_owned()
+        Code::ClusterAuthorizationFailed => {
+            "this sink's user may not do that on the cluster; allow it WRITE on the topic (before Kafka 2.8 IDEMPOTENT_WRITE on the cluster, too), and CREATE for create_topic".to_owned()
         }
-        ErrorCode::SaslAuthenticationFailed => {
-            "the broker refused the login; check this sink's auth: events wait until it is accepted".to_owned()
-        }
-        ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => format!(
+        Code::Authentication | Code::SaslAuthenticationFailed => format!(
+            "the login was refused ({}); check this sink's auth: events wait until it is accepted",
+            short(reason)
+        ),
+        Code::SSL => format!(
+            "no TLS ({}); check this sink's tls, and that the port is one for TLS",
+            short(reason)
+        ),
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => format!(
             "too few replicas of the topic {topic} are in sync (min.insync.replicas); events wait until they are back"
         ),
-        other => format!("the broker answered {other:?}"),
+        Code::Resolve | Code::BrokerTransportFailure | Code::AllBrokersDown => {
+            format!("no connection: {}; is the broker running?", short(reason))
+        }
+        _ => format!("it failed: {}", short(reason)),
     }
-}
-
-fn unknown(topic: &str) -> String {
-    format!(
-        "there is no topic {topic}, or this sink's user may not see it; make it, or set create_topic"
-    )
 }
 
 /// Words from outside, on one line and not too many.
 fn short(words: &str) -> String {
-    words.chars().take(200).collect::<String>().escape_debug().to_string()
+    words.chars().take(300).collect::<String>().escape_debug().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answered(code: ErrorCode) -> Verdict {
-        judge(&KrafkaError::broker(code, "so it is"), "cdr")
+    fn answered(code: RDKafkaErrorCode, heard: &Heard) -> Verdict {
+        judge(&KafkaError::MessageProduction(code), heard, "cdr")
     }
 
     #[test]
     fn only_what_is_wrong_with_the_event_is_refused_for_good() {
-        for code in
-            [ErrorCode::MessageTooLarge, ErrorCode::RecordListTooLarge, ErrorCode::InvalidRecord]
-        {
-            assert!(matches!(answered(code), Verdict::Refused(_)), "{code:?}");
+        use RDKafkaErrorCode as Code;
+        let heard = Heard::default();
+        for code in [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidRecord] {
+            assert!(matches!(answered(code, &heard), Verdict::Refused(_)), "{code:?}");
         }
         for code in [
-            ErrorCode::NotEnoughReplicas,
-            ErrorCode::NotLeaderForPartition,
-            ErrorCode::TopicAuthorizationFailed,
-            ErrorCode::UnknownTopicOrPartition,
-            ErrorCode::KafkaStorageException,
+            Code::NotEnoughReplicas,
+            Code::NotLeaderForPartition,
+            Code::TopicAuthorizationFailed,
+            Code::UnknownTopicOrPartition,
+            // Another record of the batch was invalid.
+            Code::InvalidDifferentRecord,
+            Code::Fatal,
+            Code::PurgeInflight,
         ] {
-            assert!(matches!(answered(code), Verdict::Later(_)), "{code:?}");
+            assert!(matches!(answered(code, &heard), Verdict::Later(_)), "{code:?}");
         }
     }
 
     #[test]
     fn the_operator_is_told_what_to_do() {
-        let Verdict::Later(words) = answered(ErrorCode::TopicAuthorizationFailed) else {
-            panic!("it may be allowed later")
-        };
-        assert!(words.contains("WRITE"), "{words}");
-        let words = words_of_unknown();
-        assert!(words.contains("create_topic"), "{words}");
+        let words = |code| words(&KafkaError::Global(code), &Heard::default(), "cdr");
+        let told = words(RDKafkaErrorCode::TopicAuthorizationFailed);
+        assert!(told.contains("WRITE"), "{told}");
+        let told = words(RDKafkaErrorCode::UnknownTopicOrPartition);
+        assert!(told.contains("create_topic"), "{told}");
     }
 
-    fn words_of_unknown() -> String {
-        words(&KrafkaError::unknown_topic("cdr"), "cdr")
+    #[test]
+    fn why_nothing_came_is_taken_from_what_was_heard() {
+        let heard = Heard::default();
+        let waited = || match answered(RDKafkaErrorCode::MessageTimedOut, &heard) {
+            Verdict::Later(words) => words,
+            Verdict::Refused(words) => panic!("{words}"),
+        };
+        assert!(waited().contains("in time"), "{}", waited());
+        heard.note(Some(RDKafkaErrorCode::Authentication), "wrong\npassword");
+        heard.note(Some(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        assert!(waited().contains("check this sink's auth"), "{}", waited());
+        assert!(waited().contains("wrong\\npassword"), "{}", waited());
     }
 }

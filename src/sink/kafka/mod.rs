@@ -22,7 +22,7 @@ use super::lines::Judged;
 use super::{Delivered, Failure, Retry, Sink};
 use crate::event::Stored;
 use connection::Connection;
-pub use settings::{Auth, Mechanism, NewTopic, Settings};
+pub use settings::{Auth, Compression, Mechanism, NewTopic, Settings};
 
 /// How the broker's tools show us.
 const NAME: &str = "cdrd";
@@ -53,8 +53,9 @@ impl Sink for Kafka {
             };
             self.fault = connection.publish(&self.settings, events, &mut self.judged).await;
             // A producer that has failed may have lost its place; the next is a new one.
-            if self.fault.is_none() {
-                self.connection = Some(connection);
+            match self.fault {
+                None => self.connection = Some(connection),
+                Some(_) => connection.close().await,
             }
             self.tell(events).expect("the first event was judged, or a fault noted")
         })
@@ -76,7 +77,8 @@ impl Sink for Kafka {
     /// Everything was acknowledged or will be sent again, so there is nothing to wait for.
     fn close(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            if self.connection.take().is_some() {
+            if let Some(connection) = self.connection.take() {
+                connection.close().await;
                 debug!(sink = %self.settings.sink, "disconnected");
             }
         })

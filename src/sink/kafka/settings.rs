@@ -46,6 +46,8 @@ pub struct Settings {
     pub batch: usize,
     /// Waits between tries.
     pub retry: Retry,
+    /// How batches travel and are kept.
+    pub compression: Compression,
     /// The form of each value.
     pub encoder: Encoder,
 }
@@ -78,13 +80,49 @@ const MECHANISMS: &[(&str, Mechanism)] = &[
     ("plain", Mechanism::Plain),
 ];
 
+impl Mechanism {
+    /// As Kafka has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::Scram256 => "SCRAM-SHA-256",
+            Self::Scram512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// Kafka's own compression of batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// LZ4.
+    Lz4,
+    /// Snappy.
+    Snappy,
+}
+
+const COMPRESSIONS: &[(&str, Compression)] =
+    &[("none", Compression::None), ("lz4", Compression::Lz4), ("snappy", Compression::Snappy)];
+
+impl Compression {
+    /// As in the file, which is as Kafka has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Lz4 => "lz4",
+            Self::Snappy => "snappy",
+        }
+    }
+}
+
 /// A topic to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewTopic {
     /// Its partitions; `None` as the broker likes.
     pub partitions: Option<i32>,
     /// Copies of each; `None` as the broker likes.
-    pub replication: Option<i16>,
+    pub replication: Option<i32>,
 }
 
 impl Settings {
@@ -106,6 +144,7 @@ impl Settings {
             timeout: section.duration("timeout", 60 * SECOND, LIMITS),
             batch: usize::try_from(batch).expect("the bounds fit into usize"),
             retry: section.table("retry", read_retry),
+            compression: section.choice("compression", Compression::None, COMPRESSIONS),
             encoder: Encoder::read(section, Format::CloudEvents),
         };
         settings.check_together(section);
@@ -148,7 +187,7 @@ impl NewTopic {
             partitions: partitions.1.then(|| i32::try_from(partitions.0).expect("it is bounded")),
             replication: replication
                 .1
-                .then(|| i16::try_from(replication.0).expect("it is bounded")),
+                .then(|| i32::try_from(replication.0).expect("it is bounded")),
         }
     }
 }

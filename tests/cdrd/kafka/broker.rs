@@ -1,107 +1,160 @@
-//! A broker in a process of its own (`tansu`, which speaks Kafka's protocol), and what an
-//! independent consumer reads from it.
+//! Brokers, by librdkafka's mock cluster: in this process, where it can be told what to
+//! answer, and in one of its own, which can be killed. And what a consumer reads there.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-use serde_json::Value;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::harness::until;
-use crate::port::Port;
 use crate::process::python;
+
+pub const TOPIC: &str = "cdr";
+/// For one question of a consumer; while a broker is down none is answered.
+const LIMIT: Duration = Duration::from_millis(500);
 
 /// One record of the topic.
 #[derive(Debug, Clone)]
 pub struct Record {
-    pub partition: u64,
-    /// The partition that librdkafka would choose for its key.
-    pub murmur2: u64,
+    pub partition: i32,
     pub key: String,
     pub value: Vec<u8>,
     pub headers: BTreeMap<String, String>,
 }
 
-/// A broker that keeps its topics in memory: killed, it forgets them.
+/// A cluster of one broker, with the topic.
 pub struct Broker {
-    port: Port,
-    running: Mutex<Option<Child>>,
-    /// More of its command line.
-    options: Vec<String>,
+    pub cluster: MockCluster<'static, DefaultProducerContext>,
+    reader: Reader,
 }
 
 impl Broker {
-    pub async fn new() -> Self {
-        Self::with(&[]).await
-    }
-
-    pub async fn with(options: &[&str]) -> Self {
-        let options = options.iter().map(ToString::to_string).collect();
-        let broker = Self { port: Port::reserve(), running: Mutex::default(), options };
-        broker.start().await;
-        broker
+    pub fn new(partitions: i32) -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(TOPIC, partitions, 1).unwrap();
+        let reader = Reader::new(&cluster.bootstrap_servers());
+        Self { cluster, reader }
     }
 
     pub fn address(&self) -> String {
-        self.port.address.to_string()
+        self.cluster.bootstrap_servers()
     }
 
-    pub async fn start(&self) {
-        let (program, url) = (program(), format!("tcp://{}", self.address()));
-        let mut command = Command::new(&program);
-        command.args(["broker", "--storage-engine", "memory://tansu/"]);
-        command.args(["--listener-url", &url, "--advertised-listener-url", &url]);
-        command.args(&self.options).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().unwrap_or_else(|e| {
-            panic!("{}: {e}; scripts/check-kafka installs it", program.display())
-        });
-        *self.running.lock().unwrap() = Some(child);
-        until("the broker listens", async || TcpStream::connect(self.port.address).is_ok()).await;
-    }
-
-    /// As with `kill -9`.
-    pub fn kill(&self) {
-        if let Some(mut child) = self.running.lock().unwrap().take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    /// All that there is in the topic.
+    /// All that is in the topic; while it is down, all that was read before.
     pub fn stored(&self) -> Vec<Record> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cdrd/kafka/reader.py");
-        let output = python().arg(script).args([&self.address(), "cdr"]).output().unwrap();
-        if String::from_utf8_lossy(&output.stderr).contains("UNKNOWN_TOPIC") {
-            return Vec::new();
-        }
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().lines().map(record).collect()
+        self.reader.stored()
+    }
+
+    /// It forgets nothing while it is down.
+    pub fn down(&self) {
+        self.cluster.broker_down(1).unwrap();
+    }
+
+    pub fn up(&self) {
+        self.cluster.broker_up(1).unwrap();
     }
 }
 
-impl Drop for Broker {
+/// A broker that forgets everything when it is killed.
+pub struct Mortal {
+    process: Child,
+    pub address: std::net::SocketAddr,
+}
+
+impl Mortal {
+    pub fn start() -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cdrd/kafka/broker.py");
+        let mut command = python();
+        command.arg(script).arg(TOPIC).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().parse();
+        let address = address.unwrap_or_else(|_| panic!("the broker did not start: {line:?}"));
+        Self { process, address }
+    }
+
+    pub fn stored(&self) -> Vec<Record> {
+        Reader::new(&self.address.to_string()).stored()
+    }
+}
+
+/// As with `kill -9`.
+impl Drop for Mortal {
     fn drop(&mut self) {
-        self.kill();
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 }
 
-/// `CDRD_TEST_KAFKA` names the program, else it is where `scripts/check-kafka` puts it.
-fn program() -> PathBuf {
-    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/tansu");
-    std::env::var_os("CDRD_TEST_KAFKA").map_or(made, PathBuf::from)
+/// A consumer of all partitions, that joins no group.
+struct Reader {
+    consumer: BaseConsumer,
+    read: Mutex<Read>,
 }
 
-fn record(line: &str) -> Record {
-    let value: Value = serde_json::from_str(line).unwrap();
-    let text = |name: &str| value[name].as_str().unwrap().to_owned();
+#[derive(Default)]
+struct Read {
+    records: Vec<Record>,
+    /// The next offset of each partition; empty before the first question.
+    next: BTreeMap<i32, i64>,
+}
+
+impl Reader {
+    fn new(address: &str) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", address).set("group.id", "reader");
+        config.set("enable.auto.commit", "false").set("reconnect.backoff.max.ms", "100");
+        config.set("fetch.wait.max.ms", "10").set("log_level", "0");
+        let consumer = config.create().unwrap();
+        Self { consumer, read: Mutex::default() }
+    }
+
+    fn stored(&self) -> Vec<Record> {
+        let mut read = self.read.lock().unwrap();
+        while let Some(left) = self.left(&mut read).filter(|left| *left > 0) {
+            for _ in 0..left {
+                let Some(Ok(message)) = self.consumer.poll(LIMIT) else { break };
+                read.next.insert(message.partition(), message.offset() + 1);
+                read.records.push(record(&message));
+            }
+        }
+        read.records.clone()
+    }
+
+    /// How many records there are that were not read yet; `None` if nobody answers.
+    fn left(&self, read: &mut Read) -> Option<i64> {
+        if read.next.is_empty() {
+            let found = self.consumer.fetch_metadata(Some(TOPIC), LIMIT).ok()?;
+            let partitions = found.topics().first()?.partitions();
+            let mut all = TopicPartitionList::new();
+            for partition in partitions {
+                all.add_partition_offset(TOPIC, partition.id(), Offset::Beginning).unwrap();
+                read.next.insert(partition.id(), 0);
+            }
+            self.consumer.assign(&all).unwrap();
+        }
+        read.next.iter().try_fold(0, |left, (partition, next)| {
+            let (_, end) = self.consumer.fetch_watermarks(TOPIC, *partition, LIMIT).ok()?;
+            Some(left + end - next)
+        })
+    }
+}
+
+fn record(message: &impl Message) -> Record {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     Record {
-        partition: value["partition"].as_u64().unwrap(),
-        murmur2: value["murmur2"].as_u64().unwrap(),
-        key: text("key"),
-        value: BASE64_STANDARD.decode(text("value")).unwrap(),
-        headers: serde_json::from_value(value["headers"].clone()).unwrap(),
+        partition: message.partition(),
+        key: text(message.key().unwrap()),
+        value: message.payload().unwrap().to_vec(),
+        headers: headers.map(|h| (h.key.to_owned(), text(h.value.unwrap()))).collect(),
     }
 }
