@@ -110,7 +110,7 @@ impl Connection {
             Err(e) => e,
         };
         let reason = words(&fault, &self.heard, topic);
-        Err(format!("the topic {topic} cannot be made: {reason}; make it by hand"))
+        Err(format!("the topic {topic} cannot be made ({reason}); make it by hand"))
     }
 
     /// Sends, in order, what is not judged yet, and waits for each acknowledgement.

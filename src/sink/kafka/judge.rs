@@ -58,8 +58,12 @@ pub fn judge(error: &KafkaError, heard: &Heard, topic: &str) -> Verdict {
 /// The same for the operator, about whatever was tried.
 pub fn words(error: &KafkaError, heard: &Heard, topic: &str) -> String {
     use RDKafkaErrorCode as Code;
-    let Some(code) = error.rdkafka_error_code() else {
-        return short(&error.to_string());
+    let code = match error {
+        KafkaError::AdminOp(code) => *code,
+        error => match error.rdkafka_error_code() {
+            Some(code) => code,
+            None => return short(&error.to_string()),
+        },
     };
     // These say only that nothing came; why is said elsewhere.
     let silent = matches!(
@@ -101,7 +105,7 @@ fn said_words(code: RDKafkaErrorCode, reason: &str, topic: &str) -> String {
             "too few replicas of the topic {topic} are in sync (min.insync.replicas); events wait until they are back"
         ),
         Code::Resolve | Code::BrokerTransportFailure | Code::AllBrokersDown => {
-            format!("no connection: {}; is the broker running?", short(reason))
+            format!("no connection: {}; is the broker running, and this its port?", short(reason))
         }
         _ => format!("it failed: {}", short(reason)),
     }
