@@ -344,11 +344,11 @@ impl Subject for Kafka {
     }
 
     fn break_down(&self) {
-        self.broker.down();
+        self.broker.lose_replicas();
     }
 
     fn mend(&self) {
-        self.broker.up();
+        self.broker.get_replicas_back();
     }
 }
 

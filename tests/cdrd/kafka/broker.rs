@@ -12,12 +12,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::process::python;
 
 pub const TOPIC: &str = "cdr";
-/// For one question of a consumer; while a broker is down none is answered.
+/// For one question of a consumer.
 const LIMIT: Duration = Duration::from_millis(500);
 
 /// One record of the topic.
@@ -47,18 +48,24 @@ impl Broker {
         self.cluster.bootstrap_servers()
     }
 
-    /// All that is in the topic; while it is down, all that was read before.
+    /// All that is in the topic.
     pub fn stored(&self) -> Vec<Record> {
         self.reader.stored()
     }
 
-    /// It forgets nothing while it is down.
-    pub fn down(&self) {
-        self.cluster.broker_down(1).unwrap();
+    /// The next answers to what is written; then it is taken again.
+    pub fn answer(&self, errors: &[RDKafkaRespErr]) {
+        self.cluster.request_errors(RDKafkaApiKey::Produce, errors);
     }
 
-    pub fn up(&self) {
-        self.cluster.broker_up(1).unwrap();
+    /// Takes nothing for now. (The mock could shut its port, too, but dies if it does not
+    /// get it back; and it does not outlive partitions without a leader.)
+    pub fn lose_replicas(&self) {
+        self.answer(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 10_000]);
+    }
+
+    pub fn get_replicas_back(&self) {
+        self.cluster.clear_request_errors(RDKafkaApiKey::Produce);
     }
 }
 

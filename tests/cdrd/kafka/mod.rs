@@ -6,17 +6,19 @@ mod broker;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::types::RDKafkaRespErr;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{Bench, dead_letters, until};
 use crate::http::Authority;
+use crate::port::Port;
 use crate::process::{Process, cdrd};
 use crate::wire::Wire;
 pub use broker::{Broker, Mortal, Record};
 
+const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
 const CALLS: &str = "events = [\"call_cdr\"]";
 
 /// A sink named `kafka` that tries again at once.
@@ -57,11 +59,6 @@ async fn has(broker: &Broker, calls: usize) -> Vec<Record> {
 fn dead(bench: &Bench) -> Vec<String> {
     let letters = dead_letters(&bench.path("journal.db"), "kafka");
     letters.into_iter().map(|letter| letter.reason).collect()
-}
-
-/// The next answers to what is written.
-fn answer(broker: &Broker, errors: &[RDKafkaRespErr]) {
-    broker.cluster.request_errors(RDKafkaApiKey::Produce, errors);
 }
 
 #[tokio::test]
@@ -105,16 +102,16 @@ async fn raw_events_have_their_envelope_in_headers() {
 }
 
 #[tokio::test]
-async fn while_the_broker_is_down_events_wait_and_then_all_of_them_come() {
+async fn while_replicas_are_out_of_sync_events_wait_and_then_all_of_them_come() {
     let (bench, broker) = (Bench::new().await, Broker::new(5));
     let mut daemon = program(&bench, &sink(&broker.address(), CALLS)).await;
     bench.push(10).await;
     has(&broker, 10).await;
-    broker.down();
+    broker.lose_replicas();
     bench.push(30).await;
     let log = daemon.logs("delivery failed; the event waits in the journal").await;
-    assert!(log.contains("is the broker running"), "{log}");
-    broker.up();
+    assert!(log.contains("no answer in time") || log.contains("min.insync.replicas"), "{log}");
+    broker.get_replicas_back();
     has(&broker, 40).await;
     assert_eq!(dead(&bench), [""; 0]);
     end(daemon).await;
@@ -132,7 +129,8 @@ async fn a_broker_that_is_killed_and_comes_back_empty_gets_all_that_it_had_not_c
     let before = ids(&broker.stored());
     drop(broker);
     bench.push(30).await;
-    daemon.logs("delivery failed; the event waits in the journal").await;
+    let log = daemon.logs("delivery failed; the event waits in the journal").await;
+    assert!(log.contains("is the broker running"), "{log}");
     let broker = Mortal::start();
     wire.lead_to(broker.address);
     until("the others are there", async || ids(&broker.stored()).len() >= 30).await;
@@ -150,7 +148,7 @@ async fn what_the_cluster_will_take_later_is_sent_again() {
         RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as NOT_ALLOWED,
     };
     let (bench, broker) = (Bench::new().await, Broker::new(1));
-    answer(&broker, &[TOO_FEW, NOT_LEADER, NOT_ALLOWED]);
+    broker.answer(&[TOO_FEW, NOT_LEADER, NOT_ALLOWED]);
     let mut daemon = program(&bench, &sink(&broker.address(), CALLS)).await;
     bench.push(20).await;
     let log = daemon.logs("delivery failed; the event waits in the journal").await;
@@ -162,23 +160,30 @@ async fn what_the_cluster_will_take_later_is_sent_again() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_too_large_becomes_a_dead_letter_and_its_neighbours_do_not() {
-    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as TOO_LARGE;
+async fn an_event_that_is_too_large_becomes_a_dead_letter() {
     let (bench, broker) = (Bench::new().await, Broker::new(1));
-    let lines = format!("{CALLS}\nbatch = 5");
-    let mut daemon = program(&bench, &sink(&broker.address(), &lines)).await;
-    bench.push(1).await;
-    has(&broker, 1).await;
-    broker.down();
+    broker.answer(&[TOO_LARGE]);
+    let lines = format!("{CALLS}\nbatch = 1");
+    let daemon = program(&bench, &sink(&broker.address(), &lines)).await;
     bench.push(20).await;
-    daemon.logs("delivery failed; the event waits in the journal").await;
-    // The batch first, then the first event of it alone.
-    answer(&broker, &[TOO_LARGE, TOO_LARGE]);
-    broker.up();
-    let records = has(&broker, 20).await;
-    assert_eq!(ids(&records).len(), 20);
+    assert_eq!(ids(&has(&broker, 19).await).len(), 19);
     until("the other is a dead letter", async || dead(&bench).len() == 1).await;
     assert!(dead(&bench)[0].contains("max.message.bytes"), "{:?}", dead(&bench));
+    end(daemon).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_sent_one_by_one() {
+    let (bench, broker) = (Bench::new().await, Broker::new(1));
+    // Into the journal first, so that they come many at a time.
+    let file = format!("[sink.file]\ntype = \"file\"\npath = {:?}\n", bench.path("events"));
+    let daemon = program(&bench, &file).await;
+    bench.push(20).await;
+    end(daemon).await;
+    broker.answer(&[TOO_LARGE]);
+    let daemon = program(&bench, &sink(&broker.address(), CALLS)).await;
+    assert_eq!(ids(&has(&broker, 20).await).len(), 20);
+    assert_eq!(dead(&bench), [""; 0]);
     end(daemon).await;
 }
 
@@ -239,8 +244,8 @@ async fn check_tells_what_keeps_it_from_the_topic() {
     let auth = "auth = { mechanism = \"plain\", username = \"u\", password = \"planted\" }";
     let (code, said) = checked(&bench, &sink(&address, auth)).await;
     assert!(code != 0 && !said.contains("planted"), "{code} {said}");
-    broker.down();
-    let (code, said) = checked(&bench, &sink(&address, "")).await;
+    let nobody = Port::reserve().address.to_string();
+    let (code, said) = checked(&bench, &sink(&nobody, "")).await;
     assert!(said.contains("is the broker running") && code != 0, "{code} {said}");
 }
 
