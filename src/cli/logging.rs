@@ -40,9 +40,9 @@ pub enum LogFormat {
 /// What is logged unless somebody says otherwise.
 const DEFAULT_LEVEL: &str = "info";
 
-/// What others log about what we tell ourselves, in our words and once: the clients of
-/// NATS and Kafka log each try of a connect. Whoever wants it says so: `info,async_nats=debug`.
-const SILENT: &str = "async_nats=off,krafka=off";
+/// What others log about what we tell ourselves, in our words and once: the NATS client
+/// logs each try of a connect. Whoever wants it says so: `info,async_nats=debug`.
+const SILENT: &str = "async_nats=off";
 
 /// Puts another filter in the place of the one in force.
 type SetFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
