@@ -11,6 +11,8 @@ pub mod file;
 pub mod filter;
 pub mod format;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod lines;
 pub mod mask;
 #[cfg(feature = "nats")]
@@ -164,6 +166,7 @@ types! {
     exec => Exec,
     file => File,
     http => Http,
+    #[cfg(feature = "kafka")] kafka => Kafka,
     #[cfg(feature = "nats")] nats => Nats,
     #[cfg(feature = "postgres")] postgres => Postgres,
     socket => Socket,

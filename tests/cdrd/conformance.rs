@@ -322,6 +322,36 @@ impl Subject for Nats {
     }
 }
 
+/// A topic of one partition, so that it has an order.
+#[cfg(feature = "kafka")]
+struct Kafka {
+    broker: crate::kafka::Broker,
+}
+
+#[cfg(feature = "kafka")]
+impl Subject for Kafka {
+    async fn new(_: &Bench) -> Self {
+        Self { broker: crate::kafka::Broker::new(1) }
+    }
+
+    fn table(&self) -> String {
+        let table = crate::kafka::sink(&self.broker.address(), "format = \"raw\"");
+        table.replace("[sink.kafka]", "[sink.subject]").replace("start = \"beginning\"\n", "")
+    }
+
+    fn delivered(&self) -> Vec<Vec<u8>> {
+        self.broker.stored().into_iter().map(|record| record.value).collect()
+    }
+
+    fn break_down(&self) {
+        self.broker.lose_replicas();
+    }
+
+    fn mend(&self) {
+        self.broker.get_replicas_back();
+    }
+}
+
 /// A database. With `JSON` it is told to keep the bytes, and gets one event at a time, so
 /// that their transactions have an order; otherwise it has what `cdrd sink init`
 /// makes, and many at a time, of which it keeps the values.
@@ -587,6 +617,11 @@ every_sink! {
     socket: Socket<false>,
     socket_confirming: Socket<true>,
     stdout: Stdout,
+}
+
+#[cfg(feature = "kafka")]
+every_sink! {
+    kafka: Kafka,
 }
 
 #[cfg(feature = "nats")]

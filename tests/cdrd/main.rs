@@ -68,6 +68,8 @@ mod independent;
 mod io_faults;
 mod journal;
 mod journal_model;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kills;
 mod listener;
 mod load;
@@ -96,3 +98,4 @@ mod sessions;
 mod systemd;
 mod webhook;
 mod week;
+mod wire;

@@ -7,6 +7,11 @@ use crate::event::Stored;
 /// The attributes of an event as headers: lower-case names, and values of visible ASCII
 /// (HTTP protocol binding 1.0.2, section 3.1; the NATS binding has the same names).
 pub fn attribute_headers(stored: &Stored) -> impl Iterator<Item = (&'static str, String)> {
+    attributes(stored).map(|(name, value)| (name, percent_encoded(&value)))
+}
+
+/// The same with the values as they are, for bindings whose headers are UTF-8.
+pub fn attributes(stored: &Stored) -> impl Iterator<Item = (&'static str, String)> {
     let Attributes { source, event_type, time } = Attributes::of(&stored.event);
     let headers = [
         ("ce-specversion", Some("1.0".to_owned())),
@@ -18,7 +23,7 @@ pub fn attribute_headers(stored: &Stored) -> impl Iterator<Item = (&'static str,
         ("ce-origin", Some(stored.event.origin.as_str().to_owned())),
         ("ce-seq", Some(stored.seq.to_string())),
     ];
-    headers.into_iter().filter_map(|(name, value)| Some((name, percent_encoded(&value?))))
+    headers.into_iter().filter_map(|(name, value)| Some((name, value?)))
 }
 
 /// The binding's own rule (section 3.1.3.2): blanks, quotes, percent signs and all

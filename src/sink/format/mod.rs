@@ -20,6 +20,8 @@ use bytes::Bytes;
 use jiff::tz::TimeZone;
 
 pub use self::binary::attribute_headers;
+#[cfg(feature = "kafka")]
+pub use self::binary::attributes;
 use self::envelope::Attributes;
 
 use super::mask::Mask;

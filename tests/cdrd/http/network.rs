@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
@@ -37,7 +37,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    fn new(bench: &Bench) -> Self {
+    pub fn new(bench: &Bench) -> Self {
         Self::within(bench.directory.path())
     }
 
@@ -45,6 +45,8 @@ impl Authority {
     pub fn within(folder: &Path) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Not the name that all the others have: OpenSSL would take those for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "an authority");
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         std::fs::write(folder.join("ca.pem"), ca.pem()).unwrap();
         Self { ca }
@@ -79,7 +81,7 @@ impl Authority {
     }
 
     /// Writes a client's certificate and key.
-    fn client(&self, certificate: &Path, key_file: &Path) {
+    pub fn client(&self, certificate: &Path, key_file: &Path) {
         let (cert, key) = self.issue(&["cdrd"]);
         std::fs::write(certificate, cert.pem()).unwrap();
         std::fs::write(key_file, key.serialize_pem()).unwrap();

@@ -9,7 +9,6 @@ mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod receiver;
-mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -20,7 +19,7 @@ use cdrd::simulator::{DOMAIN, Options, PASSWORD};
 
 use crate::harness::{Bench, PATIENCE, number, until_within};
 use crate::process::{Process, cdrd};
-use wire::Wire;
+use crate::wire::Wire;
 
 /// Quick to come back, and slow to give a connection up: on a busy machine a late pong
 /// would be a second fault at the same time.

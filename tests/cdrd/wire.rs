@@ -6,14 +6,14 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// Leads to one address.
+/// Leads to one address at a time.
 pub struct Wire {
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
+    target: SocketAddr,
     is_cut: bool,
     ends: Vec<TcpStream>,
 }
@@ -22,13 +22,14 @@ impl Wire {
     pub fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::<Mutex<State>>::default();
+        let state = State { target, is_cut: false, ends: Vec::new() };
+        let state = Arc::new(Mutex::new(state));
         let shared = Arc::downgrade(&state);
         std::thread::spawn(move || {
             for near in listener.incoming() {
                 let Some(state) = shared.upgrade() else { return };
                 if let Ok(near) = near {
-                    join(&state, near, target);
+                    join(&state, near);
                 }
             }
         });
@@ -45,6 +46,12 @@ impl Wire {
         }
     }
 
+    /// New connections go elsewhere.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "for Kafka's tests alone"))]
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.state.lock().unwrap().target = target;
+    }
+
     pub fn mend(&self) {
         self.state.lock().unwrap().is_cut = false;
     }
@@ -56,12 +63,12 @@ impl Drop for Wire {
     }
 }
 
-fn join(state: &Mutex<State>, near: TcpStream, target: SocketAddr) {
+fn join(state: &Mutex<State>, near: TcpStream) {
     let mut state = state.lock().unwrap();
     if state.is_cut {
         return;
     }
-    let Ok(far) = TcpStream::connect(target) else { return };
+    let Ok(far) = TcpStream::connect(state.target) else { return };
     for (mut from, mut to) in [
         (near.try_clone().unwrap(), far.try_clone().unwrap()),
         (far.try_clone().unwrap(), near.try_clone().unwrap()),
