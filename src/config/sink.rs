@@ -9,7 +9,7 @@ use super::section::Section;
 use super::values::{no_choice, quoted};
 use super::{Sink, Start};
 use crate::sink::filter::{Condition, Filter};
-use crate::sink::{Settings, TYPES, read_settings};
+use crate::sink::{NOT_BUILT, Settings, TYPES, read_settings};
 
 const STARTS: &[(&str, Start)] = &[("now", Start::Now), ("beginning", Start::Beginning)];
 
@@ -42,7 +42,13 @@ fn read_type(section: &mut Section) -> Option<Settings> {
         section.problem("type", format!("no \"type\"; one of {}", quoted(TYPES)));
     }
     let kind = section.parsed("type", &format!("one of {}", quoted(TYPES)), |kind| {
-        if TYPES.contains(&kind) { Ok(kind.to_owned()) } else { Err(no_choice(kind, TYPES)) }
+        match kind {
+            kind if TYPES.contains(&kind) => Ok(kind.to_owned()),
+            kind if NOT_BUILT.contains(&kind) => Err(format!(
+                "cannot be {kind:?}: this cdrd was built without it; build one with cargo build --release --features {kind}"
+            )),
+            kind => Err(no_choice(kind, TYPES)),
+        }
     });
     let settings = kind.and_then(|kind| read_settings(&kind, section));
     if settings.is_none() {

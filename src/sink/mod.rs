@@ -131,20 +131,23 @@ impl Retry {
 
 /// Makes one enum, one reader and one opener out of the list of types.
 macro_rules! types {
-    ($($(#[$built:meta])? $kind:ident => $variant:ident,)*) => {
+    ($($(#[cfg($built:meta)])? $kind:ident => $variant:ident,)*) => {
         /// What belongs to one type of sink alone.
         #[derive(Debug, Clone)]
         #[allow(clippy::large_enum_variant, reason = "one a sink, and read once at start; whether they differ much changes with every key")]
         pub enum Settings {
-            $(#[doc = concat!("`type = \"", stringify!($kind), "\"`.")] $(#[$built])? $variant($kind::Settings),)*
+            $(#[doc = concat!("`type = \"", stringify!($kind), "\"`.")] $(#[cfg($built)])? $variant($kind::Settings),)*
         }
 
         /// The words that `type` takes.
-        pub const TYPES: &[&str] = &[$($(#[$built])? stringify!($kind)),*];
+        pub const TYPES: &[&str] = &[$($(#[cfg($built)])? stringify!($kind)),*];
+
+        /// Those that this build lacks, each named like the Cargo feature that has it.
+        pub const NOT_BUILT: &[&str] = &[$($(#[cfg(not($built))] stringify!($kind),)?)*];
 
         /// Reads the keys that belong to a type; `None` if it is none of [`TYPES`].
         pub fn read_settings(kind: &str, section: &mut Section) -> Option<Settings> {
-            $($(#[$built])? if kind == stringify!($kind) {
+            $($(#[cfg($built)])? if kind == stringify!($kind) {
                 return Some(Settings::$variant($kind::Settings::read(section)));
             })*
             None
@@ -155,7 +158,7 @@ macro_rules! types {
             /// missing now may be there when the first event comes.
             pub fn open(&self) -> Result<Box<dyn Sink>, OpenError> {
                 Ok(match self {
-                    $($(#[$built])? Self::$variant(settings) => Box::new(settings.open()?),)*
+                    $($(#[cfg($built)])? Self::$variant(settings) => Box::new(settings.open()?),)*
                 })
             }
         }

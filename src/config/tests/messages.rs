@@ -49,6 +49,8 @@ fn a_wrong_type_at_a_secret_does_not_show_it() {
 fn a_sink_without_type_is_told_the_types() {
     assert_snapshot!(sink_mistakes("url = \"https://h/\""), @r#"cdrd.toml:5: sink.crm: no "type"; one of "exec", "file", "http", "nats", "postgres", "socket", "stdout""#);
     assert_snapshot!(sink_mistakes("type = \"htpp\"\nurl = \"https://h/\""), @r#"cdrd.toml:6: sink.crm: "type" must be one of "exec", "file", "http", "nats", "postgres", "socket", "stdout", found the string "htpp"; did you mean "http"?"#);
+    #[cfg(not(feature = "kafka"))]
+    assert_snapshot!(sink_mistakes("type = \"kafka\""), @r#"cdrd.toml:6: sink.crm: "type" cannot be "kafka": this cdrd was built without it; build one with cargo build --release --features kafka"#);
     assert_snapshot!(sink_mistakes("type = 1"), @r#"cdrd.toml:6: sink.crm: "type" must be one of "exec", "file", "http", "nats", "postgres", "socket", "stdout", found the integer 1"#);
 }
 
