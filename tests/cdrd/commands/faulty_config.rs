@@ -27,7 +27,8 @@ async fn told(text: &str) -> String {
     }
     told.dedup();
     assert_eq!(told.len(), 1, "they differ: {told:?}");
-    told.remove(0)
+    // Not in every build.
+    told.remove(0).replace("\"kafka\", ", "")
 }
 
 #[tokio::test]
