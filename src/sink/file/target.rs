@@ -5,9 +5,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use super::access::Access;
 
+/// Bytes that are worth a sync of their own.
+const PIECE: usize = 1 << 20;
 /// Bytes looked at in one step when searching the end of the last whole line.
 const REPAIR_STEP: u64 = 64 * 1024;
 
@@ -45,10 +48,10 @@ impl Target {
 
     /// All of `lines`, or none of it.
     pub fn append(&mut self, lines: &[u8], fsync: bool) -> io::Result<()> {
-        let mut written = self.file.write_all(lines);
-        if written.is_ok() && fsync {
-            written = self.file.sync_data();
-        }
+        let written = match fsync {
+            true => write_synced(&self.file, lines),
+            false => self.file.write_all(lines),
+        };
         if written.is_err() {
             // If even this fails, the next open cuts the torn line off.
             let _ = self.file.set_len(self.good);
@@ -57,6 +60,34 @@ impl Target {
         self.good += lines.len() as u64;
         Ok(())
     }
+}
+
+/// Writes and syncs. Of much, the disk gets one piece while the next is written.
+fn write_synced(mut file: &File, lines: &[u8]) -> io::Result<()> {
+    if lines.len() <= PIECE {
+        file.write_all(lines)?;
+        return file.sync_data();
+    }
+    std::thread::scope(|scope| {
+        let (written, pieces) = mpsc::channel();
+        let syncing = scope.spawn(move || {
+            while pieces.recv().is_ok() {
+                // One sync is good for all that is written by now.
+                while pieces.try_recv().is_ok() {}
+                file.sync_data()?;
+            }
+            Ok(())
+        });
+        let all = lines.chunks(PIECE).try_for_each(|piece| {
+            file.write_all(piece)?;
+            // If nobody listens, the sync has failed, and says why.
+            _ = written.send(());
+            Ok(())
+        });
+        drop(written);
+        let synced = syncing.join().expect("a sync does not panic");
+        all.and(synced)
+    })
 }
 
 /// Makes the folders that a file is to be in.
@@ -94,4 +125,33 @@ fn end_of_last_line(file: &mut File, line_end: &[u8]) -> io::Result<u64> {
         end = start;
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of several pieces, the last not a whole one.
+    fn much() -> Vec<u8> {
+        (0..3 * PIECE + 17).map(|n| u8::try_from(n % 251).expect("it is small")).collect()
+    }
+
+    #[test]
+    fn pieces_make_the_whole() {
+        let mut file = tempfile::tempfile().unwrap();
+        write_synced(&file, &much()).unwrap();
+        let mut found = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut found).unwrap();
+        assert!(found == much());
+    }
+
+    #[test]
+    fn what_cannot_be_written_or_synced_is_told() {
+        let device = |path| File::options().write(true).open(path).unwrap();
+        let full = write_synced(&device("/dev/full"), &much()).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        // It takes everything, and cannot be synced.
+        write_synced(&device("/dev/null"), &much()).unwrap_err();
+    }
 }
