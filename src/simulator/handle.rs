@@ -60,7 +60,7 @@ pub struct Simulator {
     pub(super) door: Mutex<Option<Door>>,
     address: SocketAddr,
     /// Keeps the address ours while the door is shut.
-    _reserved: TcpSocket,
+    pub(super) reserved: TcpSocket,
     identity: Option<Identity>,
     /// One pusher of calls at a time, so that "the events of n calls" are its own.
     pub(super) pushing: Mutex<()>,
@@ -92,6 +92,7 @@ impl Simulator {
         let door = Door::open(address, reception.clone())
             .await
             .map_err(|cause| StartError::Listen { address, cause })?;
+        listener::keep_to_ourselves(&reserved);
         if hub.options.rate != Rate::Manual {
             reception.tasks.spawn(pace::run(Arc::clone(&hub)));
         }
@@ -100,7 +101,7 @@ impl Simulator {
             reception,
             door: Mutex::new(Some(door)),
             address,
-            _reserved: reserved,
+            reserved,
             identity,
             pushing: Mutex::new(()),
         })

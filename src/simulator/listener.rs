@@ -60,6 +60,13 @@ pub fn reserve(address: SocketAddr) -> io::Result<(TcpSocket, SocketAddr)> {
     Ok((socket, address))
 }
 
+/// Shares the port with nobody until a door opens again: somebody else who lets the
+/// system choose a port, and would share one, could be given this one.
+pub fn keep_to_ourselves(reserved: &TcpSocket) {
+    // If it cannot be done, the port is as well kept as before.
+    _ = reserved.set_reuseaddr(false);
+}
+
 /// A listening socket and the task that accepts from it.
 pub struct Door {
     stop: CancellationToken,
