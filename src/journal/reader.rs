@@ -66,6 +66,9 @@ impl Reader {
         } else {
             self.ahead.clear();
         }
+        if wanted.is_full() {
+            return Ok(Page { events: wanted.events, more: true });
+        }
         let from = wanted.events.last().map_or(seq, |last| last.seq);
         match read_after(&self.connection, from, &mut wanted, &mut self.ahead) {
             Ok(None) => Ok(Page { more: wanted.is_full(), events: wanted.events }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::faults::{Faults, TopicRefusal};
 use super::handle::Simulator;
 use super::hub::Order;
-use super::listener::{self, Door};
+use super::listener::Door;
 use super::webhook::{WebhookError, WebhookOptions};
 
 /// How long connections may take to do what they are ordered.
@@ -110,10 +110,7 @@ impl Simulator {
     pub async fn listen_again(&self) -> io::Result<()> {
         let mut door = self.door.lock().await;
         if door.is_none() {
-            self.reserved.set_reuseaddr(true)?;
-            let opened = Door::open(self.addr(), self.reception.clone()).await;
-            listener::keep_to_ourselves(&self.reserved);
-            *door = Some(opened?);
+            *door = Some(Door::open(&self.reserved, self.reception.clone()).await?);
         }
         Ok(())
     }

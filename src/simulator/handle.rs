@@ -89,10 +89,9 @@ impl Simulator {
         hub.webhook.set(hub.options.webhook.clone()).await?;
         let (reserved, address) =
             listener::reserve(address).map_err(|cause| StartError::Listen { address, cause })?;
-        let door = Door::open(address, reception.clone())
+        let door = Door::open(&reserved, reception.clone())
             .await
             .map_err(|cause| StartError::Listen { address, cause })?;
-        listener::keep_to_ourselves(&reserved);
         if hub.options.rate != Rate::Manual {
             reception.tasks.spawn(pace::run(Arc::clone(&hub)));
         }

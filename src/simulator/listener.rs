@@ -48,7 +48,7 @@ enum Opened {
 }
 
 /// Takes an address for good: bound and not listening, it refuses connections while the
-/// door is shut, and nobody else gets the port meanwhile. Doors share it.
+/// door is shut, and nobody else gets the port meanwhile.
 pub fn reserve(address: SocketAddr) -> io::Result<(TcpSocket, SocketAddr)> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -60,13 +60,6 @@ pub fn reserve(address: SocketAddr) -> io::Result<(TcpSocket, SocketAddr)> {
     Ok((socket, address))
 }
 
-/// Shares the port with nobody until a door opens again: somebody else who lets the
-/// system choose a port, and would share one, could be given this one.
-pub fn keep_to_ourselves(reserved: &TcpSocket) {
-    // If it cannot be done, the port is as well kept as before.
-    _ = reserved.set_reuseaddr(false);
-}
-
 /// A listening socket and the task that accepts from it.
 pub struct Door {
     stop: CancellationToken,
@@ -74,9 +67,14 @@ pub struct Door {
 }
 
 impl Door {
-    /// Listens at an address that is reserved.
-    pub async fn open(address: SocketAddr, reception: Reception) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    /// Listens at an address that is reserved. The port is shared no longer than it takes:
+    /// somebody who lets the system choose a port could be given this one while the door
+    /// is shut.
+    pub async fn open(reserved: &TcpSocket, reception: Reception) -> io::Result<Self> {
+        reserved.set_reuseaddr(true)?;
+        let listener = TcpListener::bind(reserved.local_addr()?).await;
+        reserved.set_reuseaddr(false)?;
+        let listener = listener?;
         let stop = reception.hub.stop.child_token();
         let task = tokio::spawn(accept_all(listener, reception, stop.clone()));
         Ok(Self { stop, task })

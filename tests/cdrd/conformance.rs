@@ -423,11 +423,8 @@ impl Program {
     fn start(bench: &Bench, subject: &impl Subject, more: &str) -> Self {
         let events = if more.contains("events") { "" } else { subject.usual() };
         let table = format!("{}start = \"beginning\"\n{events}{more}", subject.table());
-        // No test here is about a PBX that falls silent, and some ask other programs, which
-        // takes the simulated PBX's thread.
-        let text = bench.config_text(&table);
-        let text = text.replace("ping_timeout = \"400ms\"", "ping_timeout = \"60s\"");
-        std::fs::write(bench.path("config.toml"), text).unwrap();
+        // Some ask other programs, which takes the simulated PBX's thread.
+        std::fs::write(bench.path("config.toml"), bench.patient_config_text(&table)).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_cdrd"))
             .args(["run", "--log-level", "error", "-c"])
             .arg(bench.path("config.toml"))

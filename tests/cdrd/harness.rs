@@ -76,6 +76,12 @@ impl Bench {
         format!("{}{}{sinks}", self.pbx_table(), self.journal_table())
     }
 
+    /// The same for what is not about a PBX that falls silent, and keeps the simulated
+    /// one's thread busy.
+    pub fn patient_config_text(&self, sinks: &str) -> String {
+        self.config_text(sinks).replace("ping_timeout = \"400ms\"", "ping_timeout = \"60s\"")
+    }
+
     pub fn config(&self, sinks: &str) -> Config {
         parse(&self.config_text(sinks))
     }

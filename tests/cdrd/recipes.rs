@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::harness::{Bench, until};
 use crate::postgres::server::{programs, shared};
-use crate::postgres::{patient, start};
+use crate::postgres::start;
 use crate::process::python;
 
 const RECIPES: &str = include_str!("../../docs/recipes.md");
@@ -40,7 +40,7 @@ fn shims(folder: &Path, config: &Path, database: &str) {
 async fn every_recipe_works_as_it_stands() {
     let (bench, database) = (Bench::new().await, shared().database());
     database.make_tables();
-    let config = patient(&bench, &database.sink(""));
+    let config = bench.patient_config_text(&database.sink(""));
     std::fs::write(bench.path("config.toml"), &config).unwrap();
     let daemon = start(&bench, &database.sink(""));
     bench.subscribed().await;

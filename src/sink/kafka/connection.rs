@@ -64,10 +64,17 @@ impl Connection {
     /// For the operator.
     pub async fn open(settings: &Settings) -> Result<Self, String> {
         let (connection, found) = Self::connect(settings).await?;
-        if let (false, Some(new)) = (found, settings.create_topic) {
-            connection.make_topic(settings, new).await?;
+        let made = match settings.create_topic {
+            Some(new) if !found => connection.make_topic(settings, new).await,
+            _ => Ok(()),
+        };
+        match made {
+            Ok(()) => Ok(connection),
+            Err(reason) => {
+                connection.close().await;
+                Err(reason)
+            }
         }
-        Ok(connection)
     }
 
     /// The connection, and whether the topic is there; if not, it is to be made.
@@ -241,7 +248,7 @@ fn client(settings: &Settings) -> ClientConfig {
     set("enable.idempotence", "true");
     // As Java's clients choose partitions.
     set("partitioner", "murmur2_random");
-    set("compression.type", settings.compression.name());
+    set("compression.type", settings.compression);
     set("message.max.bytes", LARGEST);
     set("linger.ms", &milliseconds(LINGER));
     set("message.timeout.ms", &milliseconds(settings.timeout + LINGER));
@@ -255,7 +262,7 @@ fn client(settings: &Settings) -> ClientConfig {
     set("enable.metrics.push", "false");
     set("security.protocol", protocol(settings));
     if let Some(Auth { mechanism, username, password }) = &settings.auth {
-        set("sasl.mechanisms", mechanism.name());
+        set("sasl.mechanisms", mechanism);
         set("sasl.username", username);
         set("sasl.password", password.reveal());
     }

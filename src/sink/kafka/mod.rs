@@ -22,7 +22,7 @@ use super::lines::Judged;
 use super::{Delivered, Failure, Retry, Sink};
 use crate::event::Stored;
 use connection::Connection;
-pub use settings::{Auth, Compression, Mechanism, NewTopic, Settings};
+pub use settings::{Auth, NewTopic, Settings};
 
 /// How the broker's tools show us.
 const NAME: &str = "cdrd";

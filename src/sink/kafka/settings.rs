@@ -46,8 +46,8 @@ pub struct Settings {
     pub batch: usize,
     /// Waits between tries.
     pub retry: Retry,
-    /// How batches travel and are kept.
-    pub compression: Compression,
+    /// How batches travel and are kept, in Kafka's words.
+    pub compression: &'static str,
     /// The form of each value.
     pub encoder: Encoder,
 }
@@ -55,66 +55,20 @@ pub struct Settings {
 /// How a broker knows us (SASL).
 #[derive(Debug, Clone)]
 pub struct Auth {
-    /// How the password is proved.
-    pub mechanism: Mechanism,
+    /// How the password is proved, in Kafka's words.
+    pub mechanism: &'static str,
     /// Who we are.
     pub username: String,
     /// And the proof.
     pub password: Secret,
 }
 
-/// SASL mechanisms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mechanism {
-    /// The password itself.
-    Plain,
-    /// Salted challenge and response with SHA-256.
-    Scram256,
-    /// The same with SHA-512.
-    Scram512,
-}
+/// SASL mechanisms, and what Kafka calls them.
+const MECHANISMS: &[(&str, &str)] =
+    &[("scram-sha-512", "SCRAM-SHA-512"), ("scram-sha-256", "SCRAM-SHA-256"), ("plain", "PLAIN")];
 
-const MECHANISMS: &[(&str, Mechanism)] = &[
-    ("scram-sha-512", Mechanism::Scram512),
-    ("scram-sha-256", Mechanism::Scram256),
-    ("plain", Mechanism::Plain),
-];
-
-impl Mechanism {
-    /// As Kafka has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::Scram256 => "SCRAM-SHA-256",
-            Self::Scram512 => "SCRAM-SHA-512",
-        }
-    }
-}
-
-/// Kafka's own compression of batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// As they are.
-    None,
-    /// LZ4.
-    Lz4,
-    /// Snappy.
-    Snappy,
-}
-
-const COMPRESSIONS: &[(&str, Compression)] =
-    &[("none", Compression::None), ("lz4", Compression::Lz4), ("snappy", Compression::Snappy)];
-
-impl Compression {
-    /// As in the file, which is as Kafka has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Lz4 => "lz4",
-            Self::Snappy => "snappy",
-        }
-    }
-}
+/// Kafka's own compression of batches, under the names that it has there.
+const COMPRESSIONS: &[(&str, &str)] = &[("none", "none"), ("lz4", "lz4"), ("snappy", "snappy")];
 
 /// A topic to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +98,7 @@ impl Settings {
             timeout: section.duration("timeout", 60 * SECOND, LIMITS),
             batch: usize::try_from(batch).expect("the bounds fit into usize"),
             retry: section.table("retry", read_retry),
-            compression: section.choice("compression", Compression::None, COMPRESSIONS),
+            compression: section.choice("compression", "none", COMPRESSIONS),
             encoder: Encoder::read(section, Format::CloudEvents),
         };
         settings.check_together(section);
@@ -223,7 +177,7 @@ fn topic(text: &str) -> Result<String, String> {
 }
 
 fn read_auth(section: &mut Section) -> Option<Auth> {
-    let mechanism = section.choice("mechanism", Mechanism::Scram512, MECHANISMS);
+    let mechanism = section.choice("mechanism", "SCRAM-SHA-512", MECHANISMS);
     let username = section.required_string("username", "\"cdrd\"");
     let Some(password) = section.secret("password") else {
         if !section.has_faults() {

@@ -1,14 +1,14 @@
 //! Servers that restart, are killed, refuse; what the operator must mend.
 
 use super::server::{Server, shared};
-use super::{patient, start, told};
+use super::{start, told};
 use crate::harness::{Bench, dead_letters, until};
 use crate::process::{Process, cdrd};
 
 /// The real program with a configuration.
 fn program(bench: &Bench, sinks: &str) -> Process {
     let path = bench.path("config.toml");
-    std::fs::write(&path, patient(bench, sinks)).unwrap();
+    std::fs::write(&path, bench.patient_config_text(sinks)).unwrap();
     Process::start(cdrd(["run", "--log-level", "warn", "-c"]).arg(path))
 }
 

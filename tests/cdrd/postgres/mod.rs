@@ -23,15 +23,9 @@ pub fn config(sinks: &str) -> String {
     )
 }
 
-/// The bench's PBX and journal, with these sinks. Asking psql takes the simulated PBX's
-/// thread, so that it may fall silent for a while.
-pub fn patient(bench: &Bench, sinks: &str) -> String {
-    bench.config_text(sinks).replace("ping_timeout = \"400ms\"", "ping_timeout = \"60s\"")
-}
-
-/// A daemon in this process with that configuration.
+/// A daemon in this process. Asking psql takes the simulated PBX's thread.
 pub fn start(bench: &Bench, sinks: &str) -> Running {
-    Running::start(&parse(&patient(bench, sinks)))
+    Running::start(&parse(&bench.patient_config_text(sinks)))
 }
 
 /// What `cdrd sink init` prints for the sink `subject` of a configuration.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::server::shared;
-use super::{patient, start, told};
+use super::{start, told};
 use crate::harness::{Bench, dead_letters, until};
 
 /// The rows of a query, as JSON.
@@ -161,7 +161,7 @@ async fn a_table_in_parts_by_time_has_no_repeat_either() {
     database.ask("create table targets_default partition of cdr_target default");
     let one = database.sink("");
     let other = one.replace("sink.subject", "sink.other");
-    let config = patient(&bench, &format!("{one}{other}"));
+    let config = bench.patient_config_text(&format!("{one}{other}"));
     std::fs::write(bench.path("config.toml"), config).unwrap();
     let path = bench.path("config.toml");
     let mut daemon = crate::process::Process::start(

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 
 use super::server::{Database, Server, shared};
-use super::{config, patient, print_sql};
+use super::{config, print_sql};
 use crate::harness::Bench;
 use crate::process::{Outcome, Process, cdrd};
 
@@ -21,7 +21,7 @@ async fn said(database: &Database<'_>, arguments: &[&str], sink: &str, code: i32
 /// The line of `check --connect` that is about the sink.
 async fn checked(bench: &Bench, database: &Database<'_>, sink: &str, code: i32) -> String {
     let path = bench.path("config.toml");
-    std::fs::write(&path, patient(bench, sink)).unwrap();
+    std::fs::write(&path, bench.patient_config_text(sink)).unwrap();
     let outcome =
         Process::run(cdrd(["check", "--connect", "-c"]).arg(path), "").await.ended_with(code);
     let line = outcome.stdout.lines().find(|line| line.contains("sink \"subject\""));
