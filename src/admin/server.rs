@@ -53,7 +53,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
             }
         }
     }
-    drop(listener);
+    crate::door::shut(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
     let _ = timeout(CLOSE, ended).await;
     connections.shutdown().await;

@@ -189,6 +189,15 @@ impl Reading {
         }
     }
 
+    /// Keeps nothing in memory of what was read and not asked for.
+    pub async fn forget(&mut self) {
+        self.settle().await;
+        self.ahead = None;
+        if let Some(reader) = &mut self.reader {
+            reader.ahead = VecDeque::new();
+        }
+    }
+
     /// Waits for what is read ahead, and so for the reader.
     async fn settle(&mut self) {
         match self.ahead.take() {

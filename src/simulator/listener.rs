@@ -20,6 +20,7 @@ use super::notice::Notice;
 use super::patience::within;
 use super::rest;
 use super::wire::{Rewound, Wire};
+use crate::door;
 
 /// How long a client may take for TLS and its request.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
@@ -91,7 +92,7 @@ impl Door {
 async fn accept_all(listener: TcpListener, reception: Reception, stop: CancellationToken) {
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((tcp, _)) => {
                     reception.tasks.spawn(reception.clone().receive(tcp));
@@ -103,6 +104,7 @@ async fn accept_all(listener: TcpListener, reception: Reception, stop: Cancellat
             }
         }
     }
+    door::shut(listener);
 }
 
 impl Reception {

@@ -206,15 +206,17 @@ impl Runner {
         }
     }
 
-    /// What the file has next. While it is delivered, what follows it is read; where there
-    /// was no more, what comes then comes from memory.
+    /// What the file has next. While it is delivered, what follows it is read, unless it is
+    /// the first, which may be all that a sink that is down ever takes; where there was no
+    /// more, what comes then comes from memory.
     async fn read(&mut self) -> Result<Vec<Stored>, JournalError> {
         let bounds = |pages| (pages * READ_EVENTS, pages * READ_BYTES);
         let (most_events, most_bytes) = bounds(self.pages);
         let Page { events, more } = self.reading.page(self.seq, most_events, most_bytes).await?;
+        let is_first = self.pages == 1;
         self.behind = more;
         self.pages = if more { (2 * self.pages).min(MOST_PAGES) } else { 1 };
-        if let (true, Some(last)) = (more, events.last()) {
+        if let (true, false, Some(last)) = (more, is_first, events.last()) {
             let (most_events, most_bytes) = bounds(self.pages);
             self.reading.read_ahead(last.seq, most_events, most_bytes);
         }
@@ -328,6 +330,8 @@ impl Runner {
             }
         };
         if let Some(pause) = after {
+            self.reading.forget().await;
+            self.pages = 1;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => {}

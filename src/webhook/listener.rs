@@ -130,7 +130,7 @@ impl Listener {
                 },
             }
         }
-        drop(self.socket);
+        crate::door::shut(self.socket);
         let finished = async {
             while let Some(ended) = connections.join_next().await {
                 told(ended);

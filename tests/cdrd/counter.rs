@@ -87,13 +87,14 @@ impl Counter {
         let door = std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 if told.load(Ordering::Relaxed) {
-                    return;
+                    break;
                 }
                 shared.lock().unwrap().push(stream.try_clone().unwrap());
                 let seen = Arc::clone(&seen);
                 // The other side ends it as a rule.
                 std::thread::spawn(move || drop(serve(stream, &seen)));
             }
+            cdrd::door::shut(listener);
         });
         *self.up.lock().unwrap() = Some(Up { gone, door, guests });
     }

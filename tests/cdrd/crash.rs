@@ -84,6 +84,7 @@ async fn whatever_was_committed_is_in_the_file_after_fifty_kills_under_load() {
         text.contains(&format!("\"seq\":{newest},"))
     })
     .await;
+    commits_after(&bench, newest).await;
     terminate(daemon).await;
 
     let delivered = envelopes(&file);
@@ -102,6 +103,11 @@ async fn whatever_was_committed_is_in_the_file_after_fifty_kills_under_load() {
         delivered.windows(2).filter(|w| w[1]["seq"].as_u64() <= w[0]["seq"].as_u64()).count();
     assert!(back <= ROUNDS, "{back} steps back in {ROUNDS} rounds");
     println!("{} committed, {} delivered, {back} redeliveries", expected.len(), delivered.len());
+}
+
+/// Waits until the daemon is at work: one that only begins cannot be asked to stop yet.
+pub async fn commits_after(bench: &Bench, seq: u64) {
+    until("it commits", async || bench.journalled() as u64 > seq).await;
 }
 
 /// Asks the daemon to stop, and waits until it has.

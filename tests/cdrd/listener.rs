@@ -110,6 +110,7 @@ impl Listener {
                         got.connections.lock().unwrap().push(kept);
                         serve(stream.try_clone().unwrap(), stream, &got, answers);
                     }
+                    cdrd::door::shut(listener);
                 })
             }
             Place::Unix(path) => {

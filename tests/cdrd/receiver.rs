@@ -90,6 +90,7 @@ pub struct Receiver {
     pub address: SocketAddr,
     scheme: &'static str,
     state: Arc<Mutex<State>>,
+    listener: Arc<TcpListener>,
     door: JoinHandle<()>,
 }
 
@@ -108,7 +109,7 @@ impl Receiver {
     }
 
     async fn open(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = Arc::new(TcpListener::bind(address).await.unwrap());
         let address = listener.local_addr().unwrap();
         let standing = Answer::Status(200);
         let state = State {
@@ -121,10 +122,10 @@ impl Receiver {
         };
         let state = Arc::new(Mutex::new(state));
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let shared = Arc::clone(&state);
+        let (shared, open) = (Arc::clone(&state), Arc::clone(&listener));
         let door = tokio::spawn(async move {
             let mut guests = tokio::task::JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((stream, _)) = open.accept().await {
                 let (state, tls) = (Arc::clone(&shared), tls.clone());
                 state.lock().unwrap().connections += 1;
                 guests.spawn(async move {
@@ -140,7 +141,7 @@ impl Receiver {
                 });
             }
         });
-        Self { address, scheme, state, door }
+        Self { address, scheme, state, listener, door }
     }
 
     pub fn url(&self) -> String {
@@ -188,6 +189,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
+        cdrd::door::shut(&*self.listener);
         self.door.abort();
     }
 }

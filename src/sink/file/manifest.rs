@@ -17,7 +17,8 @@ pub fn note(path: &Path, summary: &Summary, again: bool, access: &Access) -> io:
     }
     let mut line = serde_json::to_vec(summary)?;
     line.push(b'\n');
-    target.append(&line, true)
+    target.append(&line)?;
+    target.settle(true)
 }
 
 fn has(path: &Path, file: &str) -> io::Result<bool> {

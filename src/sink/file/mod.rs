@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
@@ -41,8 +42,7 @@ pub use self::settings::{Settings, WriteTo};
 
 use self::fault::Fault;
 use self::finish::Finisher;
-use self::names::Slot;
-use self::writer::{Batch, Writer};
+use self::writer::{Piece, Writer};
 use super::{Delivered, Failure, OpenError, Sink};
 use crate::clock::Clock;
 use crate::event::Stored;
@@ -50,8 +50,11 @@ use crate::repeat::Repeat;
 
 /// Events written, and synced, at once.
 const BATCH: usize = 4_000;
-/// Bytes of the buffer for lines that are kept for the next batch.
-const KEPT_BUFFER: usize = 4 << 20;
+/// Bytes of lines that are written while the next are made, and synced while the next are
+/// written.
+const PIECE: usize = 512 << 10;
+/// Pieces that wait for those who write them.
+const WAITING: usize = 1;
 /// How often to look whether the period of a file is over. Looking costs a microsecond,
 /// and a clock that jumps, or a machine that slept, needs no special care.
 const LOOK: Duration = Duration::from_secs(1);
@@ -67,7 +70,7 @@ impl Settings {
         Ok(FileSink {
             settings: Arc::new(self.clone()),
             writer: None,
-            buffer: Vec::new(),
+            buffers: mpsc::unbounded_channel(),
             finisher: Finisher::default(),
             next_look: self.finishes.then(Instant::now),
             not_before: Instant::now(),
@@ -81,8 +84,9 @@ impl Settings {
 pub struct FileSink {
     settings: Arc<Settings>,
     writer: Option<Writer>,
-    /// For lines.
-    buffer: Vec<u8>,
+    /// For lines: a few megabytes from the system for each batch would be cleared by the
+    /// system for each batch.
+    buffers: (UnboundedSender<Vec<u8>>, UnboundedReceiver<Vec<u8>>),
     finisher: Finisher,
     /// When to look after unfinished files.
     next_look: Option<Instant>,
@@ -94,10 +98,12 @@ pub struct FileSink {
 impl Sink for FileSink {
     fn deliver<'a>(&'a mut self, events: &'a [&'a Stored]) -> BoxFuture<'a, Delivered> {
         Box::pin(async move {
-            let batch = self.first_run(events);
-            let written = self.with_writer(move |writer| (writer.write(&batch), batch.lines)).await;
-            let ((confirmed, fault), lines) = written;
-            self.keep_buffer(lines);
+            let (to_writer, pieces) = mpsc::channel(WAITING);
+            let (spent, buffers) = (self.buffers.0.clone(), &mut self.buffers.1);
+            let making = make_pieces(&self.settings, events, to_writer, buffers);
+            let write = move |writer: &mut Writer| writer.write(pieces, &spent);
+            let writing = with_writer(&mut self.writer, &self.settings, write);
+            let ((), (confirmed, fault)) = tokio::join!(making, writing);
             if self.settings.finishes {
                 // After a fault, too: what is compressed makes room.
                 self.tend(false).await;
@@ -157,29 +163,14 @@ impl Sink for FileSink {
 }
 
 impl FileSink {
-    /// Runs `work` where it may block.
-    async fn with_writer<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut Writer) -> T + Send + 'static,
-    ) -> T {
-        let settings = &self.settings;
-        let mut writer = self.writer.take().unwrap_or_else(|| Writer::new(Arc::clone(settings)));
-        let working = tokio::task::spawn_blocking(move || {
-            let result = work(&mut writer);
-            (writer, result)
-        });
-        let (writer, result) = working.await.expect("writing files does not panic");
-        self.writer = Some(writer);
-        result
-    }
-
     /// Ends files whose period is over, and has those finished that have ended.
     async fn tend(&mut self, at_once: bool) {
         let now_ms = Clock::system().now_ms();
-        let tended = self.with_writer(move |writer| {
+        let tend = move |writer: &mut Writer| {
             let ended = writer.end_what_is_over(now_ms, at_once);
             (ended, writer.store().map(Arc::clone), writer.unfinished())
-        });
+        };
+        let tended = with_writer(&mut self.writer, &self.settings, tend);
         let (ended, store, (open, jobs)) = tended.await;
         if let Err(fault) = ended {
             self.failed(&fault);
@@ -211,41 +202,65 @@ impl FileSink {
             warn!(sink = self.settings.name, error = %fault, times, "a file cannot be finished; it will be tried again");
         }
     }
+}
 
-    /// The events at the front that go to one file, as they are written.
-    fn first_run(&mut self, events: &[&Stored]) -> Batch {
-        let settings = Arc::clone(&self.settings);
-        let names = &settings.names;
-        let slot_of = |event: &Stored| names.slot(event.event.received_ms);
-        let slot = events.first().map_or_else(|| names.slot(0), |event| slot_of(event));
-        // A template without a time needs no second look.
-        let stays = |event: &&&Stored| !names.change_with_time() || slot_of(event) == slot;
-        let run: Vec<_> = events.iter().take_while(stays).collect();
-        self.encode(slot, &run)
-    }
+/// Runs `work` where it may block.
+async fn with_writer<T: Send + 'static>(
+    place: &mut Option<Writer>,
+    settings: &Arc<Settings>,
+    work: impl FnOnce(&mut Writer) -> T + Send + 'static,
+) -> T {
+    let mut writer = place.take().unwrap_or_else(|| Writer::new(Arc::clone(settings)));
+    let working = tokio::task::spawn_blocking(move || {
+        let result = work(&mut writer);
+        (writer, result)
+    });
+    let (writer, result) = working.await.expect("writing files does not panic");
+    *place = Some(writer);
+    result
+}
 
-    fn encode(&mut self, slot: Slot, events: &[&&Stored]) -> Batch {
-        let mut lines = std::mem::take(&mut self.buffer);
-        let encoder = &self.settings.encoder;
-        lines.reserve(events.iter().map(|e| e.event.raw.len() + 400).sum());
-        let mut ends = Vec::with_capacity(events.len());
-        for event in events {
-            encoder.write_line(event, &mut lines);
-            lines.extend_from_slice(encoder.line_end());
-            ends.push(lines.len());
+/// The events at the front that go to one file, as they are written.
+async fn make_pieces(
+    settings: &Settings,
+    events: &[&Stored],
+    to_writer: mpsc::Sender<Piece>,
+    buffers: &mut UnboundedReceiver<Vec<u8>>,
+) {
+    let (names, encoder) = (&settings.names, &settings.encoder);
+    let slot_of = |event: &Stored| names.slot(event.event.received_ms);
+    let Some(slot) = events.first().map(|first| slot_of(first)) else { return };
+    // A template without a time needs no second look.
+    let is_of_it = |event: &&&Stored| !names.change_with_time() || slot_of(event) == slot;
+    let mut rest = &events[..events.iter().take_while(is_of_it).count()];
+    while !rest.is_empty() {
+        let mut piece = Piece {
+            slot: slot.clone(),
+            at_ms: i64::MIN,
+            header: encoder.header_line().map(|line| [&line, encoder.line_end()].concat()),
+            lines: buffers.try_recv().unwrap_or_default(),
+            ends: Vec::new(),
+            ids: Vec::new(),
+            more: false,
+        };
+        piece.lines.clear();
+        // Of one event that was very long.
+        piece.lines.shrink_to(2 * PIECE);
+        while piece.lines.len() < PIECE
+            && let [event, after @ ..] = rest
+        {
+            rest = after;
+            encoder.write_line(event, &mut piece.lines);
+            piece.lines.extend_from_slice(encoder.line_end());
+            piece.ends.push(piece.lines.len());
+            piece.ids.push(event.event.id);
+            piece.at_ms = piece.at_ms.max(event.event.received_ms);
         }
-        let header = encoder.header_line().map(|line| [&line, encoder.line_end()].concat());
-        let at_ms = events.iter().map(|event| event.event.received_ms).max().unwrap_or_default();
-        let ids = events.iter().map(|event| event.event.id).collect();
-        Batch { slot, at_ms, header, lines, ends, ids }
-    }
-
-    /// A buffer of a few megabytes from the system for each batch would be cleared by the
-    /// system for each batch.
-    fn keep_buffer(&mut self, mut lines: Vec<u8>) {
-        lines.clear();
-        lines.shrink_to(KEPT_BUFFER);
-        self.buffer = lines;
+        piece.more = !rest.is_empty();
+        // One who writes no more says why.
+        if to_writer.send(piece).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -5,23 +5,26 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
 
 use super::access::Access;
 
-/// Bytes that are worth a sync of their own.
-const PIECE: usize = 1 << 20;
 /// Bytes looked at in one step when searching the end of the last whole line.
 const REPAIR_STEP: u64 = 64 * 1024;
 
-/// One open file.
+/// One open file. What was appended since it was settled is cut off again when it is
+/// dropped: the events are delivered anew.
 #[derive(Debug)]
 pub struct Target {
     /// Its name.
     pub path: PathBuf,
-    file: File,
-    /// Its length with whole lines only.
-    pub good: u64,
+    file: Arc<File>,
+    /// Its length, with whole lines only.
+    length: u64,
+    /// The part of it that is settled.
+    good: u64,
+    syncing: Option<Syncing>,
 }
 
 impl Target {
@@ -29,12 +32,27 @@ impl Target {
     pub fn open(path: &Path, line_end: &[u8], access: &Access) -> io::Result<Self> {
         let mut file = access.options().read(true).append(true).create(true).open(path)?;
         access.give(&file)?;
-        let good = end_of_lines(&mut file, line_end)?;
-        if good < file.metadata()?.len() {
+        let length = end_of_lines(&mut file, line_end)?;
+        if length < file.metadata()?.len() {
             tracing::warn!(path = %path.display(), "a line that a crash had torn was cut off; its event comes again");
-            file.set_len(good)?;
+            file.set_len(length)?;
         }
-        Ok(Self { path: path.to_owned(), file, good })
+        Ok(Self::on(path, file, length))
+    }
+
+    fn on(path: &Path, file: File, length: u64) -> Self {
+        let (path, file) = (path.to_owned(), Arc::new(file));
+        Self { path, file, length, good: length, syncing: None }
+    }
+
+    /// Its length, with whole lines only.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether everything in it is settled.
+    pub fn is_settled(&self) -> bool {
+        self.good == self.length
     }
 
     /// Whether the name still leads to this file: somebody may have moved it away,
@@ -43,51 +61,84 @@ impl Target {
         let (Ok(named), Ok(open)) = (std::fs::metadata(&self.path), self.file.metadata()) else {
             return false;
         };
-        named.ino() == open.ino() && named.dev() == open.dev() && open.len() == self.good
+        named.ino() == open.ino() && named.dev() == open.dev() && open.len() == self.length
     }
 
-    /// All of `lines`, or none of it.
-    pub fn append(&mut self, lines: &[u8], fsync: bool) -> io::Result<()> {
-        let written = match fsync {
-            true => write_synced(&self.file, lines),
-            false => self.file.write_all(lines),
-        };
-        if written.is_err() {
+    /// All of `lines`, or none of it; nobody may count on them before they are settled.
+    pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let written = (&*self.file).write_all(lines);
+        match &written {
+            Ok(()) => self.length += lines.len() as u64,
             // If even this fails, the next open cuts the torn line off.
-            let _ = self.file.set_len(self.good);
-            return written;
+            Err(_) => drop(self.file.set_len(self.length)),
         }
-        self.good += lines.len() as u64;
+        written
+    }
+
+    /// Lets the disk have what is there, while more is appended.
+    pub fn sync_behind(&mut self) -> io::Result<()> {
+        if self.syncing.is_none() {
+            self.syncing = Some(Syncing::begin(&self.file)?);
+        }
+        self.syncing.iter().for_each(Syncing::go_on);
+        Ok(())
+    }
+
+    /// What was appended is there to stay; with `fsync`, whatever happens to the machine.
+    pub fn settle(&mut self, fsync: bool) -> io::Result<()> {
+        match self.syncing.take() {
+            Some(syncing) => {
+                syncing.go_on();
+                syncing.end()?;
+            }
+            None if fsync && !self.is_settled() => self.file.sync_data()?,
+            None => {}
+        }
+        self.good = self.length;
         Ok(())
     }
 }
 
-/// Writes and syncs. Of much, the disk gets one piece while the next is written.
-fn write_synced(mut file: &File, lines: &[u8]) -> io::Result<()> {
-    if lines.len() <= PIECE {
-        file.write_all(lines)?;
-        return file.sync_data();
+impl Drop for Target {
+    fn drop(&mut self) {
+        // Who has truncated it meanwhile does not get it back with a hole.
+        if !self.is_settled() && self.file.metadata().is_ok_and(|found| found.len() > self.good) {
+            let _ = self.file.set_len(self.good);
+        }
     }
-    std::thread::scope(|scope| {
-        let (written, pieces) = mpsc::channel();
-        let syncing = scope.spawn(move || {
-            while pieces.recv().is_ok() {
+}
+
+/// A thread that syncs a file whenever it is told to.
+#[derive(Debug)]
+struct Syncing {
+    written: mpsc::Sender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Syncing {
+    fn begin(file: &Arc<File>) -> io::Result<Self> {
+        let (written, told) = mpsc::channel();
+        let file = Arc::clone(file);
+        let thread = thread::Builder::new().name("file sync".to_owned()).spawn(move || {
+            while told.recv().is_ok() {
                 // One sync is good for all that is written by now.
-                while pieces.try_recv().is_ok() {}
+                while told.try_recv().is_ok() {}
                 file.sync_data()?;
             }
             Ok(())
-        });
-        let all = lines.chunks(PIECE).try_for_each(|piece| {
-            file.write_all(piece)?;
-            // If nobody listens, the sync has failed, and says why.
-            _ = written.send(());
-            Ok(())
-        });
-        drop(written);
-        let synced = syncing.join().expect("a sync does not panic");
-        all.and(synced)
-    })
+        })?;
+        Ok(Self { written, thread })
+    }
+
+    /// If nobody listens any more, a sync has failed, and [`Self::end`] says why.
+    fn go_on(&self) {
+        _ = self.written.send(());
+    }
+
+    fn end(self) -> io::Result<()> {
+        drop(self.written);
+        self.thread.join().expect("a sync does not panic")
+    }
 }
 
 /// Makes the folders that a file is to be in.
@@ -131,27 +182,67 @@ fn end_of_last_line(file: &mut File, line_end: &[u8]) -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    /// Of several pieces, the last not a whole one.
-    fn much() -> Vec<u8> {
-        (0..3 * PIECE + 17).map(|n| u8::try_from(n % 251).expect("it is small")).collect()
+    fn target(path: &Path) -> Target {
+        let file = File::options().read(true).append(true).create(true).open(path).unwrap();
+        Target::on(path, file, 0)
     }
 
     #[test]
-    fn pieces_make_the_whole() {
-        let mut file = tempfile::tempfile().unwrap();
-        write_synced(&file, &much()).unwrap();
-        let mut found = Vec::new();
-        file.rewind().unwrap();
-        file.read_to_end(&mut found).unwrap();
-        assert!(found == much());
+    fn what_is_synced_behind_is_all_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let mut target = target(&path);
+        for piece in ["a\n", "b\n", "c\n"] {
+            target.append(piece.as_bytes()).unwrap();
+            target.sync_behind().unwrap();
+        }
+        assert!(!target.is_settled());
+        target.append(b"d\n").unwrap();
+        target.settle(true).unwrap();
+        assert!(target.is_settled() && target.is_in_place());
+        drop(target);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\nb\nc\nd\n");
+    }
+
+    #[test]
+    fn what_is_not_settled_is_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let mut target = target(&path);
+        target.append(b"a\n").unwrap();
+        target.settle(false).unwrap();
+        target.append(b"b\n").unwrap();
+        target.sync_behind().unwrap();
+        drop(target);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\n");
+    }
+
+    #[test]
+    fn a_file_that_was_truncated_gets_no_hole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let mut target = target(&path);
+        target.append(b"a\n").unwrap();
+        target.settle(false).unwrap();
+        target.append(b"b\n").unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        drop(target);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
     }
 
     #[test]
     fn what_cannot_be_written_or_synced_is_told() {
-        let device = |path| File::options().write(true).open(path).unwrap();
-        let full = write_synced(&device("/dev/full"), &much()).unwrap_err();
+        let full = target(Path::new("/dev/full")).append(b"a\n").unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
         // It takes everything, and cannot be synced.
-        write_synced(&device("/dev/null"), &much()).unwrap_err();
+        for behind in [false, true] {
+            let mut null = target(Path::new("/dev/null"));
+            null.append(b"a\n").unwrap();
+            if behind {
+                null.sync_behind().unwrap();
+            }
+            null.settle(true).unwrap_err();
+            assert!(!null.is_settled());
+        }
     }
 }

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+
 use super::compress::ENDINGS;
 use super::fault::{At, Fault};
 use super::keep;
@@ -30,7 +32,7 @@ const MOST_OPEN: usize = 8;
 
 /// Events of one period, in order.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Piece {
     /// Where they belong.
     pub slot: Slot,
     /// The latest time of receipt, in Unix milliseconds.
@@ -43,6 +45,18 @@ pub struct Batch {
     pub ends: Vec<usize>,
     /// Their ids.
     pub ids: Vec<EventId>,
+    /// Another follows, of the same period.
+    pub more: bool,
+}
+
+/// Events that are in a file, and not settled.
+#[derive(Debug)]
+struct Unsettled {
+    path: PathBuf,
+    events: usize,
+    last: EventId,
+    /// The latest time of receipt, in Unix milliseconds.
+    at_ms: i64,
 }
 
 /// The open files of a sink.
@@ -50,6 +64,7 @@ pub struct Batch {
 pub struct Writer {
     settings: Arc<Settings>,
     targets: Vec<Target>,
+    unsettled: Option<Unsettled>,
     store: Option<Arc<Store>>,
     /// When each unfinished file was last written to, or found.
     touched: HashMap<PathBuf, Instant>,
@@ -58,7 +73,8 @@ pub struct Writer {
 impl Writer {
     /// Touches nothing yet.
     pub fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, targets: Vec::new(), store: None, touched: HashMap::new() }
+        let (targets, touched) = (Vec::new(), HashMap::new());
+        Self { settings, targets, unsettled: None, store: None, touched }
     }
 
     /// The list of unfinished files.
@@ -69,20 +85,39 @@ impl Writer {
         Ok(self.store.as_ref().expect("just set"))
     }
 
-    /// Writes events in order; tells how many, and what was wrong with the next.
-    pub fn write(&mut self, batch: &Batch) -> (usize, Option<Fault>) {
-        let mut done = 0;
-        while done < batch.ends.len() {
-            match self.write_some(batch, done) {
-                Ok(written) => done += written,
-                Err(fault) => {
-                    // Opened anew, so that whatever is half done is seen and mended.
-                    self.targets.clear();
-                    return (done, Some(fault));
-                }
-            }
+    /// Writes pieces in order, as they come, and gives their buffers back; tells how many
+    /// events are settled, and what was wrong with the next.
+    pub fn write(
+        &mut self,
+        pieces: mpsc::Receiver<Piece>,
+        spent: &mpsc::UnboundedSender<Vec<u8>>,
+    ) -> (usize, Option<Fault>) {
+        let mut settled = 0;
+        let fault = self.write_all(pieces, spent, &mut settled).err();
+        if fault.is_some() {
+            // Opened anew, so that whatever is half done is seen and mended.
+            self.unsettled = None;
+            self.targets.clear();
         }
-        (done, None)
+        (settled, fault)
+    }
+
+    fn write_all(
+        &mut self,
+        mut pieces: mpsc::Receiver<Piece>,
+        spent: &mpsc::UnboundedSender<Vec<u8>>,
+        settled: &mut usize,
+    ) -> Result<(), Fault> {
+        while let Some(piece) = pieces.blocking_recv() {
+            let mut done = 0;
+            while done < piece.ends.len() {
+                done += self.write_some(&piece, done, settled)?;
+            }
+            // The sink that lent it waits for this to end.
+            _ = spent.send(piece.lines);
+        }
+        *settled += self.settle()?;
+        Ok(())
     }
 
     /// Closes files, so that the next event opens their names anew.
@@ -91,36 +126,59 @@ impl Writer {
     }
 
     /// As many as fit into the present file; 0 if there is a new one now.
-    fn write_some(&mut self, batch: &Batch, from: usize) -> Result<usize, Fault> {
+    fn write_some(
+        &mut self,
+        piece: &Piece,
+        from: usize,
+        settled: &mut usize,
+    ) -> Result<usize, Fault> {
         let path = match self.settings.finishes {
-            true => self.place(batch)?,
-            false => batch.slot.stable.clone(),
+            true => self.place(piece)?,
+            false => piece.slot.stable.clone(),
         };
         let (size, fsync) = (self.settings.size.unwrap_or(u64::MAX), self.settings.fsync);
         let target = self.target(&path)?;
-        let is_new = target.good == 0;
-        let header = batch.header.as_deref().filter(|_| is_new).unwrap_or_default();
-        let start = from.checked_sub(1).map_or(0, |before| batch.ends[before]);
-        let room = size.saturating_sub(target.good + header.len() as u64);
-        let fitting = batch.ends[from..].partition_point(|end| (end - start) as u64 <= room);
+        let is_new = target.length() == 0;
+        let header = piece.header.as_deref().filter(|_| is_new).unwrap_or_default();
+        let start = from.checked_sub(1).map_or(0, |before| piece.ends[before]);
+        let room = size.saturating_sub(target.length() + header.len() as u64);
+        let fitting = piece.ends[from..].partition_point(|end| (end - start) as u64 <= room);
         let count = if is_new { fitting.max(1) } else { fitting };
         if count == 0 {
+            *settled += self.settle()?;
             self.end(&path)?;
             return Ok(0);
         }
         if is_new {
-            self.begins_with(&path, batch.ids[from])?;
+            self.begins_with(&path, piece.ids[from])?;
         }
         let target = self.target(&path)?;
-        let lines = &batch.lines[start..batch.ends[from + count - 1]];
-        let written = match header {
-            [] => target.append(lines, fsync),
-            _ => target.append(&[header, lines].concat(), fsync),
-        };
-        written.at(&path)?;
-        let length = target.good;
-        self.wrote(&path, length, batch, from..from + count);
+        target.append(header).at(&path)?;
+        target.append(&piece.lines[start..piece.ends[from + count - 1]]).at(&path)?;
+        if piece.more && fsync {
+            target.sync_behind().at(&path)?;
+        }
+        let before = self.unsettled.take();
+        self.unsettled = Some(Unsettled {
+            path,
+            events: before.as_ref().map_or(0, |before| before.events) + count,
+            last: piece.ids[from + count - 1],
+            at_ms: before.map_or(i64::MIN, |before| before.at_ms).max(piece.at_ms),
+        });
         Ok(count)
+    }
+
+    /// What was written is there to stay. Tells how many events that are.
+    fn settle(&mut self) -> Result<usize, Fault> {
+        let Some(unsettled) = self.unsettled.take() else { return Ok(0) };
+        let path = &unsettled.path;
+        let mut length = 0;
+        for target in self.targets.iter_mut().filter(|target| target.path == *path) {
+            target.settle(self.settings.fsync).at(path)?;
+            length = target.length();
+        }
+        self.settled(&unsettled, length);
+        Ok(unsettled.events)
     }
 
     /// Notes the first event of a file, before it is there: a crash shall not part them.
@@ -138,9 +196,11 @@ impl Writer {
         })
     }
 
-    /// The open file of this name, if the name still leads to it; else it is opened.
+    /// The open file of this name, if the name still leads to it; else it is opened. One
+    /// with events that are not settled stays until they are.
     fn target(&mut self, path: &Path) -> Result<&mut Target, Fault> {
-        self.targets.retain(|target| target.path != path || target.is_in_place());
+        let stays = |it: &Target| it.path != path || !it.is_settled() || it.is_in_place();
+        self.targets.retain(stays);
         let at = match self.targets.iter().position(|target| target.path == path) {
             Some(at) => at,
             None => {
@@ -157,15 +217,15 @@ impl Writer {
     }
 
     /// Notes what a file has now.
-    fn wrote(&mut self, path: &Path, length: u64, batch: &Batch, events: std::ops::Range<usize>) {
+    fn settled(&mut self, events: &Unsettled, length: u64) {
         let Some(store) = &self.store else { return };
-        self.touched.insert(path.to_owned(), Instant::now());
+        self.touched.insert(events.path.clone(), Instant::now());
         let note = |state: &mut State| {
-            let Some(index) = state.place_of(path) else { return };
+            let Some(index) = state.place_of(&events.path) else { return };
             let entry = &mut state.open[index];
-            entry.content.last = Some(batch.ids[events.end - 1].to_string());
+            entry.content.last = Some(events.last.to_string());
             entry.content.length = length;
-            entry.at_ms = entry.at_ms.max(batch.at_ms);
+            entry.at_ms = entry.at_ms.max(events.at_ms);
         };
         // The events are where they belong: should the list not be written now, it is
         // before anybody acts on it, and a crash in between costs the manifest one id.
@@ -176,11 +236,11 @@ impl Writer {
     }
 
     /// The name under which events are written now.
-    fn place(&mut self, batch: &Batch) -> Result<PathBuf, Fault> {
+    fn place(&mut self, piece: &Piece) -> Result<PathBuf, Fault> {
         self.store()?.settle()?;
         let store = self.store.clone().expect("just loaded");
         let found = store.see(|state| {
-            let entry = state.open.iter().find(|entry| entry.base == batch.slot.base);
+            let entry = state.open.iter().find(|entry| entry.base == piece.slot.base);
             entry.map(|entry| entry.path.clone())
         });
         if let Some(path) = found {
@@ -189,21 +249,21 @@ impl Writer {
         if store.see(|state| state.open.len()) >= MOST_OPEN {
             self.end_the_quietest()?;
         }
-        let slot = &batch.slot;
+        let slot = &piece.slot;
         let holder = store.see(|state| {
             let holder = state.open.iter().find(|entry| entry.path == slot.stable);
             holder.map(|entry| entry.at_ms)
         });
-        let is_late = holder.is_some_and(|at_ms| at_ms > batch.at_ms);
+        let is_late = holder.is_some_and(|at_ms| at_ms > piece.at_ms);
         if holder.is_some() && !is_late && self.settings.write_to == WriteTo::Final {
             self.end(&slot.stable)?;
         }
-        self.start(&store, batch, is_late)
+        self.start(&store, piece, is_late)
     }
 
     /// Puts a new file on the list.
-    fn start(&self, store: &Store, batch: &Batch, is_late: bool) -> Result<PathBuf, Fault> {
-        let (names, slot) = (&self.settings.names, &batch.slot);
+    fn start(&self, store: &Store, piece: &Piece, is_late: bool) -> Result<PathBuf, Fault> {
+        let (names, slot) = (&self.settings.names, &piece.slot);
         let list = self.settings.own_file(".", ".cdrd");
         create_folder(&list).at(&list)?;
         let stays = names.keep_the_stable_name(slot);
@@ -215,7 +275,7 @@ impl Writer {
             _ => part_of(&target),
         };
         let (base, content) = (slot.base.clone(), Content::default());
-        let entry = Entry { base, part, path: path.clone(), target, at_ms: batch.at_ms, content };
+        let entry = Entry { base, part, path: path.clone(), target, at_ms: piece.at_ms, content };
         store.change(|state| {
             state.gave(&slot.base, part);
             state.open.push(entry);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cdrd::simulator::{Options, Rate};
 
 use super::*;
-use crate::crash::{Daemon, committed, terminate};
+use crate::crash::{Daemon, commits_after, committed, terminate};
 use crate::harness::until;
 use crate::process::{Process, cdrd};
 
@@ -125,6 +125,7 @@ async fn whatever_was_committed_is_in_some_file_after_kills(
         expected.iter().all(|event| ids.contains(&event.event.id.to_string()))
     })
     .await;
+    commits_after(&bench, expected.last().expect("there are many").seq).await;
     terminate(daemon).await;
     // Long periods leave the present file open, short ones may, too.
     let list: Value =
