@@ -9,7 +9,7 @@
 use rusqlite::Connection;
 
 use super::block::Packer;
-use super::blocks::{self, Filler, Finder};
+use super::blocks::{self, Filler, Finder, Ids};
 use crate::event::same::same_json;
 use crate::event::{Event, EventId};
 
@@ -52,6 +52,7 @@ pub(crate) fn insert<'a>(
 ) -> rusqlite::Result<(u64, Vec<Place>)> {
     let mut placing = Placing {
         connection,
+        ids: Ids::of(connection)?,
         filler: Filler::new(connection, packer, next),
         finder: Finder::default(),
     };
@@ -64,6 +65,7 @@ pub(crate) fn insert<'a>(
 
 struct Placing<'a, 'e> {
     connection: &'a Connection,
+    ids: Ids<'a>,
     filler: Filler<'a, 'e>,
     finder: Finder,
 }
@@ -72,7 +74,7 @@ impl<'e> Placing<'_, 'e> {
     fn place(&mut self, event: &'e Event) -> rusqlite::Result<Place> {
         for ordinal in 0..u32::MAX {
             let (id, seq) = (event.id.with_ordinal(ordinal), self.filler.next_seq());
-            if blocks::take_id(self.connection, &event.pbx, id, seq)? {
+            if self.ids.take(&event.pbx, id, seq)? {
                 self.filler.push(id, event)?;
                 return Ok(Some((seq, id)));
             }

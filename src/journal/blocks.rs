@@ -5,9 +5,7 @@
 //! So whoever reads notices a block that is missing. Where a repair could save nothing, a
 //! block without data stands for the numbers that are lost.
 
-use std::sync::Arc;
-
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::block::{self, MOST_EVENTS, Packer};
 use super::{append, sum};
@@ -74,12 +72,13 @@ pub(super) fn put_all(
     mut next: u64,
     events: &[Stored],
 ) -> rusqlite::Result<u64> {
+    let mut ids = Ids::of(connection)?;
     for run in events.chunk_by(|one, other| one.seq + 1 == other.seq) {
         let [Stored { seq, .. }, ..] = run else { continue };
         lose(connection, next, *seq)?;
         let mut filler = Filler::new(connection, packer, *seq);
         for Stored { seq, event } in run {
-            take_id(connection, &event.pbx, event.id, *seq)?;
+            ids.take(&event.pbx, event.id, *seq)?;
             filler.push(event.id, event)?;
         }
         filler.put()?;
@@ -229,19 +228,19 @@ pub fn seq_of(connection: &Connection, pbx: &str, id: EventId) -> rusqlite::Resu
         .map(|seq| seq.map(|seq| seq as u64))
 }
 
-/// Notes that an id is taken; `false` if it was before.
-pub(super) fn take_id(
-    connection: &Connection,
-    pbx: &Arc<str>,
-    id: EventId,
-    seq: u64,
-) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached(
-            "INSERT INTO id(pbx, id, seq) VALUES(?1, ?2, ?3) ON CONFLICT(pbx, id) DO NOTHING",
-        )?
-        .execute(params![&**pbx, id.as_bytes(), seq as i64])
-        .map(|rows| rows == 1)
+/// Notes which ids are taken.
+pub(super) struct Ids<'a>(CachedStatement<'a>);
+
+impl<'a> Ids<'a> {
+    pub(super) fn of(connection: &'a Connection) -> rusqlite::Result<Self> {
+        let sql = "INSERT INTO id(pbx, id, seq) VALUES(?1, ?2, ?3) ON CONFLICT(pbx, id) DO NOTHING";
+        connection.prepare_cached(sql).map(Self)
+    }
+
+    /// Notes that an id is taken; `false` if it was before.
+    pub(super) fn take(&mut self, pbx: &str, id: EventId, seq: u64) -> rusqlite::Result<bool> {
+        self.0.execute(params![pbx, id.as_bytes(), seq as i64]).map(|rows| rows == 1)
+    }
 }
 
 /// Takes events as they come and puts them into blocks.

@@ -70,11 +70,11 @@ use thread::WriterThread;
 
 /// Requests of events (each a small batch) that may wait for the writer. Past it
 /// the sessions stop reading, and TCP tells the PBX.
-const EVENT_QUEUE: usize = 16;
+const EVENT_QUEUE: usize = 12;
 /// Requests of other kinds that may wait.
 const CONTROL_QUEUE: usize = 64;
 /// Commits kept in memory for sinks, each of at most what the queue of events holds
-/// (4 MiB); a sink that is further behind reads the file.
+/// (3 MiB); a sink that is further behind reads the file.
 const COMMITS_IN_MEMORY: usize = 2;
 
 /// What to do about a damaged journal.

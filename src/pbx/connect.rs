@@ -11,14 +11,14 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::frames::LenientStream;
 use crate::config::Pbx;
 use crate::tls::{self, TlsSetupError};
 
 /// Bytes read from the socket at once. Eagerly allocated for every connection.
-const READ_BUFFER: usize = 64 * 1024;
+const READ_BUFFER: usize = 32 * 1024;
 
 /// A byte stream, plain or TLS.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -144,7 +144,12 @@ async fn upgrade(pbx: &Pbx, stream: Box<dyn Transport>) -> Result<Socket, Connec
     let stream = LenientStream::new(stream, pbx.max_frame);
     let url = pbx.url.as_str();
     match tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await {
-        Ok((socket, _)) => Ok(socket),
+        // Made anew: after a handshake the library has forgotten how large its buffer should
+        // be, and reads little more than a frame at once. Of what comes after the handshake
+        // nothing is read yet, see `LenientStream`.
+        Ok((socket, _)) => {
+            Ok(Socket::from_raw_socket(socket.into_inner(), Role::Client, Some(config)).await)
+        }
         Err(WsError::Http(response)) => {
             Err(ConnectError::Upgrade { url: url.to_owned(), status: response.status().as_u16() })
         }

@@ -6,7 +6,9 @@
 //! layer, between the socket and the library, walks over the frame headers that
 //! come in and
 //! - marks text frames as binary, so that decoding judges the bytes, and keeps them;
-//! - cuts out a frame over the limit, keeping its size and first bytes as a report.
+//! - cuts out a frame over the limit, keeping its size and first bytes as a report,
+//! - ends a read where the answer to the upgrade ends, so that whoever has read that far
+//!   has read nothing of the first frame.
 //!
 //! It changes bytes in place, in the library's own buffer, and copies only what
 //! follows a cut. Frames go the other way untouched.
@@ -38,7 +40,8 @@ pub struct LenientStream<S> {
     inner: S,
     scan: Scan,
     oversized: Vec<Oversized>,
-    /// What has been looked through and found no room in a small buffer.
+    /// What has been looked through and found no room in a small buffer, or follows the
+    /// answer to the upgrade.
     ready: BytesMut,
 }
 
@@ -98,7 +101,11 @@ impl<S: AsyncRead + Unpin> LenientStream<S> {
                     return other;
                 }
             }
-            let keep = this.scan.run(&mut buf.filled_mut()[start..], &mut this.oversized);
+            let mut keep = this.scan.run(&mut buf.filled_mut()[start..], &mut this.oversized);
+            if let Some(end) = this.scan.upgraded_at.take() {
+                this.ready.extend_from_slice(&buf.filled()[start + end..start + keep]);
+                keep = end;
+            }
             buf.set_filled(start + keep);
             if keep > 0 {
                 return Poll::Ready(Ok(()));
@@ -145,6 +152,8 @@ struct Scan {
     /// The start of a header whose end has not come yet.
     held: [u8; MAX_HEADER],
     held_len: usize,
+    /// Where the answer to the upgrade has ended, within the bytes of this run.
+    upgraded_at: Option<usize>,
 }
 
 /// A parsed frame header.
@@ -158,7 +167,7 @@ struct Header {
 impl Scan {
     fn new(max_frame: u64) -> Self {
         let place = Place::Upgrade { matched: 0 };
-        Self { max_frame, place, held: [0; MAX_HEADER], held_len: 0 }
+        Self { max_frame, place, held: [0; MAX_HEADER], held_len: 0, upgraded_at: None }
     }
 
     fn held(&self) -> &[u8] {
@@ -171,7 +180,13 @@ impl Scan {
         let (mut read, mut written) = (0, 0);
         while read < bytes.len() {
             let (taken, keep) = match self.place {
-                Place::Upgrade { matched } => (self.upgrade(matched, &bytes[read..]), true),
+                Place::Upgrade { matched } => {
+                    let taken = self.upgrade(matched, &bytes[read..]);
+                    if matches!(self.place, Place::Header) {
+                        self.upgraded_at = Some(written + taken);
+                    }
+                    (taken, true)
+                }
                 Place::Payload { left, cut } => {
                     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - read);
                     if cut && let Some(frame) = oversized.last_mut() {

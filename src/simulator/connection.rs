@@ -28,6 +28,8 @@ use super::wire::Wire;
 const JOBS: usize = 256;
 /// Bytes that wait for the wire before jobs are left in their queue.
 const HIGH_WATER: usize = 256 * 1024;
+/// Bytes that wait when more of the load is put behind them: of few, few must be moved.
+const LOW_WATER: usize = 16 * 1024;
 /// Events after which a ping asks how far the client has read.
 const PING_AFTER: u64 = 32;
 /// How long a closing client is waited for.
@@ -107,7 +109,8 @@ impl Connection {
                 };
             }
             let flood_due = self.flood.as_ref().map(Flood::due);
-            let (room, pending) = (self.writer.backlog() < HIGH_WATER, self.writer.pending());
+            let (backlog, pending) = (self.writer.backlog(), self.writer.pending());
+            let (room, pours) = (backlog < HIGH_WATER, backlog < LOW_WATER && flood_due.is_some());
             tokio::select! {
                 biased;
                 () = hub.stop.cancelled() => {
@@ -124,7 +127,7 @@ impl Connection {
                     Ok(()) => self.tell_flushed(),
                     Err(error) => return Leave::Vanished(error.to_string()),
                 },
-                () = sleep_until(flood_due.unwrap_or_else(Instant::now)), if room && flood_due.is_some() => self.pour(),
+                () = sleep_until(flood_due.unwrap_or_else(Instant::now)), if pours => self.pour(),
                 _ = pings.tick() => self.ping(),
             }
         }

@@ -231,8 +231,11 @@ async fn make_pieces(
     let slot_of = |event: &Stored| names.slot(event.event.received_ms);
     let Some(slot) = events.first().map(|first| slot_of(first)) else { return };
     // A template without a time needs no second look.
-    let is_of_it = |event: &&&Stored| !names.change_with_time() || slot_of(event) == slot;
-    let mut rest = &events[..events.iter().take_while(is_of_it).count()];
+    let length = match names.change_with_time() {
+        true => events.iter().take_while(|event| slot_of(event) == slot).count(),
+        false => events.len(),
+    };
+    let mut rest = &events[..length];
     while !rest.is_empty() {
         let mut piece = Piece {
             slot: slot.clone(),
