@@ -40,9 +40,10 @@ pub struct LenientStream<S> {
     inner: S,
     scan: Scan,
     oversized: Vec<Oversized>,
-    /// What has been looked through and found no room in a small buffer, or follows the
-    /// answer to the upgrade.
+    /// What has been looked through and found no room in a small buffer.
     ready: BytesMut,
+    /// What has been looked through and follows the answer to the upgrade.
+    after_upgrade: BytesMut,
 }
 
 /// Bytes that are read at once for a buffer in which not even a header has room.
@@ -52,7 +53,8 @@ impl<S> LenientStream<S> {
     /// Wraps a stream on which the HTTP upgrade is still to come.
     pub fn new(inner: S, max_frame: usize) -> Self {
         let scan = Scan::new(max_frame as u64);
-        Self { inner, scan, oversized: Vec::new(), ready: BytesMut::new() }
+        let (ready, after_upgrade) = (BytesMut::new(), BytesMut::new());
+        Self { inner, scan, oversized: Vec::new(), ready, after_upgrade }
     }
 
     /// The frames that were cut out since the last call.
@@ -68,6 +70,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for LenientStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.ready.is_empty() {
+            this.ready = std::mem::take(&mut this.after_upgrade);
+        }
         if this.ready.is_empty() && buf.remaining() > MAX_HEADER {
             return this.fill(cx, buf);
         }
@@ -103,7 +108,7 @@ impl<S: AsyncRead + Unpin> LenientStream<S> {
             }
             let mut keep = this.scan.run(&mut buf.filled_mut()[start..], &mut this.oversized);
             if let Some(end) = this.scan.upgraded_at.take() {
-                this.ready.extend_from_slice(&buf.filled()[start + end..start + keep]);
+                this.after_upgrade.extend_from_slice(&buf.filled()[start + end..start + keep]);
                 keep = end;
             }
             buf.set_filled(start + keep);
@@ -362,15 +367,18 @@ mod tests {
             frame(0x80, &[b'z'; 70]),
         ]);
         let want = run(&sent, &[usize::MAX >> 1], 500).0;
-        for size in 1..40 {
+        for size in (1..40).chain([10_000]) {
             let mut lenient = LenientStream::new(&sent[..], 500);
-            let (mut out, mut buffer) = (Vec::new(), vec![0; size]);
+            let (mut out, mut buffer, mut ends) = (Vec::new(), vec![0; size], Vec::new());
             loop {
                 match lenient.read(&mut buffer).await.unwrap() {
                     0 => break,
                     count => out.extend_from_slice(&buffer[..count]),
                 }
+                ends.push(out.len());
             }
+            // Nobody who reads the answer to the upgrade has a part of a frame with it.
+            assert!(ends.contains(&UPGRADE.len()), "{size}");
             assert_eq!(out, want, "{size}");
             assert_eq!(lenient.take_oversized().len(), 1);
         }
