@@ -18,7 +18,7 @@ use crate::config::Pbx;
 use crate::tls::{self, TlsSetupError};
 
 /// Bytes read from the socket at once. Eagerly allocated for every connection.
-const READ_BUFFER: usize = 32 * 1024;
+const READ_BUFFER: usize = 64 * 1024;
 
 /// A byte stream, plain or TLS.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
