@@ -85,8 +85,7 @@ fn export(args: &Args, reader: &mut Reader) -> anyhow::Result<()> {
     let mut seq = args.since.map_or(Ok(0), |since| reader.seq_before(since.0))?;
     let end = args.until.map_or(Ok(u64::MAX), |until| reader.seq_before(until.0))?;
     let mut stdout = io::stdout().lock();
-    if let Some(mut header) = encoder.header_line() {
-        header.extend_from_slice(encoder.line_end());
+    if let Some(header) = encoder.header() {
         stdout.write_all(&header)?;
     }
     let mut lines = Vec::new();

@@ -27,7 +27,7 @@ impl Settings {
 
     /// Makes the sink.
     pub fn open(&self) -> Result<Stdout, OpenError> {
-        Ok(Stdout { encoder: self.encoder.clone(), header: self.encoder.header_line() })
+        Ok(Stdout { encoder: self.encoder.clone(), header: self.encoder.header() })
     }
 }
 
@@ -45,7 +45,6 @@ impl Sink for Stdout {
         let mut lines = Vec::new();
         if let Some(header) = &self.header {
             lines.extend_from_slice(header);
-            lines.extend_from_slice(self.encoder.line_end());
         }
         for event in events {
             self.encoder.write_line(event, &mut lines);

@@ -54,15 +54,9 @@ fn write_config(folder: &Path, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// The bench's PBX and journal, with these sinks. No test here is about a PBX that
-/// falls silent, so a busy machine gets more patience than [`QUICK`](crate::harness::QUICK) has.
-fn config_text(bench: &Bench, sinks: &str) -> String {
-    bench.config_text(sinks).replace("ping_timeout = \"400ms\"", "ping_timeout = \"20s\"")
-}
-
-/// The same in a file.
+/// A configuration file with these sinks.
 fn config_file(bench: &Bench, sinks: &str) -> String {
-    write_config(bench.directory.path(), &config_text(bench, sinks))
+    write_config(bench.directory.path(), &bench.patient_config_text(sinks))
 }
 
 /// A daemon in a process of its own, subscribed.

@@ -66,7 +66,7 @@ async fn whatever_was_committed_is_in_the_file_after_fifty_kills_under_load() {
         let daemon = Daemon::start(&bench);
         if round % 2 == 1 {
             // However slow the machine is, every second kill meets a daemon at work.
-            until("it commits", async || bench.journalled() > last).await;
+            commits_after(&bench, last as u64).await;
         }
         tokio::time::sleep(Duration::from_millis(random.u64(5..250))).await;
         daemon.kill();

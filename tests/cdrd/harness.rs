@@ -76,10 +76,14 @@ impl Bench {
         format!("{}{}{sinks}", self.pbx_table(), self.journal_table())
     }
 
-    /// The same for what is not about a PBX that falls silent, and keeps the simulated
-    /// one's thread busy.
+    /// The same for what is not about a PBX that falls silent: a busy machine is no
+    /// silent PBX.
     pub fn patient_config_text(&self, sinks: &str) -> String {
-        self.config_text(sinks).replace("ping_timeout = \"400ms\"", "ping_timeout = \"60s\"")
+        format!("{}{}{sinks}", self.patient_pbx_table(), self.journal_table())
+    }
+
+    pub fn patient_pbx_table(&self) -> String {
+        self.pbx_table().replace("ping_timeout = \"400ms\"", "ping_timeout = \"60s\"")
     }
 
     pub fn config(&self, sinks: &str) -> Config {

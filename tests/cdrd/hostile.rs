@@ -121,10 +121,8 @@ impl Town {
                 1
             ) + "pbx = [\"hq\"]\n"
         );
-        let text =
-            bench.config_text(&sinks).replace("ping_timeout = \"400ms\"", "ping_timeout = \"20s\"");
         let config = bench.path("config.toml");
-        std::fs::write(&config, text).unwrap();
+        std::fs::write(&config, bench.patient_config_text(&sinks)).unwrap();
         let daemon = Process::start(cdrd(["run", "-c"]).arg(&config));
         bench.subscribed().await;
         Self { bench, daemon }

@@ -63,8 +63,7 @@ impl Reloading {
 }
 
 fn text(bench: &Bench, more: &str) -> String {
-    // A busy machine is no silent PBX.
-    bench.config_text(more).replace("ping_timeout = \"400ms\"", "ping_timeout = \"20s\"")
+    bench.patient_config_text(more)
 }
 
 fn file(bench: &Bench, name: &str, more: &str) -> String {
@@ -138,8 +137,7 @@ async fn a_file_that_is_wrong_changes_nothing_and_says_why() {
 #[tokio::test]
 async fn a_pbx_that_changed_gets_a_new_session_and_the_others_keep_theirs() {
     let second = crate::harness::Bench::new().await;
-    let other = second.pbx_table().replace("[pbx.hq]", "[pbx.other]");
-    let other = other.replace("ping_timeout = \"400ms\"", "ping_timeout = \"20s\"");
+    let other = second.patient_pbx_table().replace("[pbx.hq]", "[pbx.other]");
     let mut it = Reloading::start(|bench| other.clone() + &file(bench, "a", ""), &[]).await;
     second.subscribed().await;
     let sinks = file(&it.bench, "a", "");

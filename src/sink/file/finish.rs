@@ -169,8 +169,7 @@ pub(super) fn summarize(job: &Job, settings: &Settings, stop: &AtomicBool) -> Re
             return Err(e).at(&job.source);
         }
     };
-    let header = encoder.header_line().map(|line| [&line, line_end].concat());
-    let headers = u64::from(begins_with(&job.source, header).at(&job.source)?);
+    let headers = u64::from(begins_with(&job.source, encoder.header()).at(&job.source)?);
     Ok(Found::Content(Box::new(summary(job, reading, headers, &last, settings))))
 }
 

@@ -240,7 +240,6 @@ async fn make_pieces(
         let mut piece = Piece {
             slot: slot.clone(),
             at_ms: i64::MIN,
-            header: encoder.header_line().map(|line| [&line, encoder.line_end()].concat()),
             lines: buffers.try_recv().unwrap_or_default(),
             ends: Vec::new(),
             ids: Vec::new(),

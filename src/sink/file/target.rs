@@ -187,6 +187,15 @@ mod tests {
         Target::on(path, file, 0)
     }
 
+    /// With a line that is settled and one that is not.
+    fn half_settled(path: &Path) -> Target {
+        let mut target = target(path);
+        target.append(b"a\n").unwrap();
+        target.settle(false).unwrap();
+        target.append(b"b\n").unwrap();
+        target
+    }
+
     #[test]
     fn what_is_synced_behind_is_all_there() {
         let directory = tempfile::tempdir().unwrap();
@@ -208,10 +217,7 @@ mod tests {
     fn what_is_not_settled_is_cut_off() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
-        let mut target = target(&path);
-        target.append(b"a\n").unwrap();
-        target.settle(false).unwrap();
-        target.append(b"b\n").unwrap();
+        let mut target = half_settled(&path);
         target.sync_behind().unwrap();
         drop(target);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\n");
@@ -221,10 +227,7 @@ mod tests {
     fn a_file_that_was_truncated_gets_no_hole() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
-        let mut target = target(&path);
-        target.append(b"a\n").unwrap();
-        target.settle(false).unwrap();
-        target.append(b"b\n").unwrap();
+        let target = half_settled(&path);
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         drop(target);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);

@@ -37,8 +37,6 @@ pub struct Piece {
     pub slot: Slot,
     /// The latest time of receipt, in Unix milliseconds.
     pub at_ms: i64,
-    /// What a file begins with.
-    pub header: Option<Vec<u8>>,
     /// Their lines.
     pub lines: Vec<u8>,
     /// Where each line ends.
@@ -52,7 +50,6 @@ pub struct Piece {
 /// Events that are in a file, and not settled.
 #[derive(Debug)]
 struct Unsettled {
-    path: PathBuf,
     events: usize,
     last: EventId,
     /// The latest time of receipt, in Unix milliseconds.
@@ -137,11 +134,11 @@ impl Writer {
             false => piece.slot.stable.clone(),
         };
         let (size, fsync) = (self.settings.size.unwrap_or(u64::MAX), self.settings.fsync);
-        let target = self.target(&path)?;
-        let is_new = target.length() == 0;
-        let header = piece.header.as_deref().filter(|_| is_new).unwrap_or_default();
+        let length = self.target(&path)?.length();
+        let is_new = length == 0;
+        let header = is_new.then(|| self.settings.encoder.header()).flatten().unwrap_or_default();
         let start = from.checked_sub(1).map_or(0, |before| piece.ends[before]);
-        let room = size.saturating_sub(target.length() + header.len() as u64);
+        let room = size.saturating_sub(length + header.len() as u64);
         let fitting = piece.ends[from..].partition_point(|end| (end - start) as u64 <= room);
         let count = if is_new { fitting.max(1) } else { fitting };
         if count == 0 {
@@ -153,31 +150,28 @@ impl Writer {
             self.begins_with(&path, piece.ids[from])?;
         }
         let target = self.target(&path)?;
-        target.append(header).at(&path)?;
+        target.append(&header).at(&path)?;
         target.append(&piece.lines[start..piece.ends[from + count - 1]]).at(&path)?;
         if piece.more && fsync {
             target.sync_behind().at(&path)?;
         }
-        let before = self.unsettled.take();
-        self.unsettled = Some(Unsettled {
-            path,
-            events: before.as_ref().map_or(0, |before| before.events) + count,
-            last: piece.ids[from + count - 1],
-            at_ms: before.map_or(i64::MIN, |before| before.at_ms).max(piece.at_ms),
-        });
+        let (last, at_ms) = (piece.ids[from + count - 1], piece.at_ms);
+        let unsettled = self.unsettled.get_or_insert(Unsettled { events: 0, last, at_ms });
+        unsettled.events += count;
+        unsettled.last = last;
+        unsettled.at_ms = unsettled.at_ms.max(at_ms);
         Ok(count)
     }
 
     /// What was written is there to stay. Tells how many events that are.
     fn settle(&mut self) -> Result<usize, Fault> {
-        let Some(unsettled) = self.unsettled.take() else { return Ok(0) };
-        let path = &unsettled.path;
-        let mut length = 0;
-        for target in self.targets.iter_mut().filter(|target| target.path == *path) {
-            target.settle(self.settings.fsync).at(path)?;
-            length = target.length();
-        }
-        self.settled(&unsettled, length);
+        let target = self.targets.iter_mut().find(|target| !target.is_settled());
+        let (Some(unsettled), Some(target)) = (self.unsettled.take(), target) else {
+            return Ok(0);
+        };
+        target.settle(self.settings.fsync).at(&target.path)?;
+        let (path, length) = (target.path.clone(), target.length());
+        self.settled(path, length, &unsettled);
         Ok(unsettled.events)
     }
 
@@ -217,11 +211,10 @@ impl Writer {
     }
 
     /// Notes what a file has now.
-    fn settled(&mut self, events: &Unsettled, length: u64) {
+    fn settled(&mut self, path: PathBuf, length: u64, events: &Unsettled) {
         let Some(store) = &self.store else { return };
-        self.touched.insert(events.path.clone(), Instant::now());
         let note = |state: &mut State| {
-            let Some(index) = state.place_of(&events.path) else { return };
+            let Some(index) = state.place_of(&path) else { return };
             let entry = &mut state.open[index];
             entry.content.last = Some(events.last.to_string());
             entry.content.length = length;
@@ -233,6 +226,7 @@ impl Writer {
             true => drop(store.change(note)),
             false => store.note(note),
         }
+        self.touched.insert(path, Instant::now());
     }
 
     /// The name under which events are written now.

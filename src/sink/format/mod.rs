@@ -89,7 +89,7 @@ impl Encoder {
     }
 
     /// The same for sinks that write files, or what others make files of: they can
-    /// have `csv`, too, and must write [`Encoder::header_line`] first.
+    /// have `csv`, too, and must write [`Encoder::header`] first.
     pub fn read_for_files(section: &mut Section, default: Format) -> Self {
         Self::read_with(section, default, FORMATS)
     }
@@ -138,8 +138,12 @@ impl Encoder {
         }
     }
 
-    /// What a file begins with, without a line end: the names of the columns of CSV.
-    pub fn header_line(&self) -> Option<Vec<u8>> {
+    /// What a file begins with, its line end included: the names of the columns of CSV.
+    pub fn header(&self) -> Option<Vec<u8>> {
+        self.header_line().map(|line| [&line, self.line_end()].concat())
+    }
+
+    fn header_line(&self) -> Option<Vec<u8>> {
         (self.format == Format::Csv).then(|| csv::header(self.with_type))
     }
 

@@ -80,9 +80,7 @@ async fn status(address: SocketAddr) -> Value {
 
 /// A daemon with an admin endpoint, subscribed.
 pub async fn daemon(bench: &Bench, more: &str) -> (Running, SocketAddr) {
-    let text = bench.config_text(&format!("{}{more}", bench.raw_sink()));
-    // A busy machine is no silent PBX.
-    let text = text.replace("ping_timeout = \"400ms\"", "ping_timeout = \"20s\"");
+    let text = bench.patient_config_text(&format!("{}{more}", bench.raw_sink()));
     let text = text.replace(NO_BACKFILL, PLAIN_BACKFILL);
     let running = Running::start(&parse(&text));
     let address = running.admin.expect("there is an admin endpoint");

@@ -3,7 +3,7 @@
 use cdrd::simulator::Ending;
 use insta::assert_snapshot;
 
-use super::{Receiver, config_file, config_text, listing, output, subscribed_daemon, write_config};
+use super::{Receiver, config_file, listing, output, subscribed_daemon, write_config};
 use crate::harness::{Bench, NO_BACKFILL, PATIENCE, PLAIN_BACKFILL};
 use crate::port::Port;
 
@@ -67,7 +67,7 @@ async fn a_pbx_that_is_not_there() {
     let bench = Bench::new().await;
     let nobody = Port::reserve();
     let address = nobody.address;
-    let text = config_text(&bench, &bench.raw_sink());
+    let text = bench.patient_config_text(&bench.raw_sink());
     let text = text.replace(&bench.pbx.addr().to_string(), &address.to_string());
     let report = checked(&bench, &write_config(bench.directory.path(), &text), 69).await;
     assert_snapshot!(report.replace(&address.to_string(), "[NOBODY]"), @r#"
@@ -99,7 +99,7 @@ async fn a_refused_login_is_told_in_the_pbxs_words_and_tried_once() {
 async fn a_refused_topic_is_told_and_the_others_are_fine() {
     let bench = Bench::new().await;
     bench.pbx.refuse_topic("queue_management_events", None, "No permission");
-    let text = config_text(&bench, &bench.raw_sink());
+    let text = bench.patient_config_text(&bench.raw_sink());
     let topics = "topics = [\"queue_management_events\", \"cdr_events\"]\n[journal]";
     let config = write_config(bench.directory.path(), &text.replace("[journal]", topics));
     assert_snapshot!(checked(&bench, &config, 69).await, @r#"
@@ -177,7 +177,7 @@ async fn a_webhook_is_shown_with_its_address_unless_that_is_taken() {
 #[tokio::test]
 async fn rest_is_tried_too_and_a_pbx_without_it_is_no_failure() {
     let bench = Bench::new().await;
-    let text = config_text(&bench, &bench.raw_sink()).replace(NO_BACKFILL, PLAIN_BACKFILL);
+    let text = bench.patient_config_text(&bench.raw_sink()).replace(NO_BACKFILL, PLAIN_BACKFILL);
     let config = write_config(bench.directory.path(), &text);
     let report = checked(&bench, &config, 0).await;
     assert_snapshot!(report, @r#"

@@ -1,6 +1,6 @@
 //! `cdrd journal check` and `repair`, as an operator runs them.
 
-use super::{config_text, delivered, output, subscribed_daemon, write_config};
+use super::{config_file, delivered, output, subscribed_daemon, write_config};
 use crate::harness::{Bench, NO_BACKFILL, until};
 
 /// The places in a file where zstd frames begin: one for each block of events.
@@ -13,7 +13,7 @@ fn blocks(bytes: &[u8]) -> Vec<usize> {
 async fn a_journal_is_checked_beside_a_daemon_repaired_without_and_the_lost_calls_come_back() {
     let bench = Bench::new().await;
     let backfill = "backfill = { requests_per_minute = 1000, settle = \"500ms\" }";
-    let text = config_text(&bench, &bench.raw_sink()).replace(NO_BACKFILL, backfill);
+    let text = bench.patient_config_text(&bench.raw_sink()).replace(NO_BACKFILL, backfill);
     let config = write_config(bench.directory.path(), &text);
     let journal = bench.path("journal.db");
     let daemon = subscribed_daemon(&bench, &["-c", &config]).await;
@@ -59,7 +59,7 @@ async fn a_journal_is_checked_beside_a_daemon_repaired_without_and_the_lost_call
 #[tokio::test]
 async fn a_repair_does_not_disturb_a_daemon() {
     let bench = Bench::new().await;
-    let config = write_config(bench.directory.path(), &config_text(&bench, &bench.raw_sink()));
+    let config = config_file(&bench, &bench.raw_sink());
     let daemon = subscribed_daemon(&bench, &["-c", &config]).await;
     bench.push(5).await;
     delivered(&bench).await;
@@ -77,7 +77,7 @@ async fn a_repair_does_not_disturb_a_daemon() {
 #[tokio::test]
 async fn a_file_that_never_was_a_journal_is_left_as_it_is() {
     let bench = Bench::new().await;
-    let config = write_config(bench.directory.path(), &config_text(&bench, &bench.raw_sink()));
+    let config = config_file(&bench, &bench.raw_sink());
     let notes = "notes that somebody keeps".repeat(1000);
     std::fs::write(bench.path("journal.db"), &notes).unwrap();
     let refused = output(&["journal", "repair", "-c", &config]).await.ended_with(74);

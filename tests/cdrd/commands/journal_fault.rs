@@ -4,7 +4,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 
-use super::{config_file, config_text, output, subscribed_daemon, write_config};
+use super::{config_file, output, subscribed_daemon, write_config};
 use crate::harness::Bench;
 
 /// Runs a daemon with the journal at `path` in a folder that `prepare` has filled;
@@ -13,7 +13,7 @@ async fn told(path: &str, prepare: impl FnOnce(&Path)) -> String {
     let bench = Bench::new().await;
     let folder = bench.directory.path();
     prepare(folder);
-    let text = config_text(&bench, &bench.raw_sink()).replace("journal.db", path);
+    let text = bench.patient_config_text(&bench.raw_sink()).replace("journal.db", path);
     let config = write_config(folder, &text);
     let outcome = output(&["run", "-c", &config]).await.ended_with(74);
     assert_eq!(outcome.stdout, "");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cdrd::simulator::{Account, Options, PASSWORD};
 use serde_json::Value;
 
-use super::{Receiver, config_file, config_text, subscribed_daemon, write_config};
+use super::{Receiver, config_file, subscribed_daemon, write_config};
 use crate::harness::Bench;
 use crate::port::Port;
 use crate::process::{Process, cdrd, python};
@@ -112,7 +112,7 @@ async fn eventful(level: &str) -> (String, BTreeSet<String>) {
         raw = bench.raw_sink(),
         url = bench.pbx.url(),
     );
-    let text = config_text(&bench, &sinks).replace(PASSWORD, PBX_PASSWORD);
+    let text = bench.patient_config_text(&sinks).replace(PASSWORD, PBX_PASSWORD);
     let config = write_config(bench.directory.path(), &text);
     let arguments = ["-c", &config, "--log-level", level, "--drain", "100ms"];
     let mut daemon = subscribed_daemon(&bench, &arguments).await;

@@ -3,9 +3,7 @@
 use cdrd::simulator::{Ending, Options, Simulator};
 use serde_json::Value;
 
-use super::{
-    config_file, config_text, delivered, listing, output, subscribed_daemon, write_config,
-};
+use super::{config_file, delivered, listing, output, subscribed_daemon};
 use crate::harness::{Bench, PATIENCE};
 use crate::process::{Process, cdrd};
 
@@ -181,7 +179,7 @@ async fn a_refused_login_is_tried_once_and_ends_it_with_69() {
 async fn without_a_daemon_no_sink_gets_anything() {
     let bench = Bench::new().await;
     let sinks = "[sink.out]\ntype = \"stdout\"\nformat = \"raw\"\n";
-    let config = write_config(bench.directory.path(), &config_text(&bench, sinks));
+    let config = config_file(&bench, sinks);
     let tail = tail(&["-c", &config]);
     bench.subscribed().await;
     bench.push(3).await;
