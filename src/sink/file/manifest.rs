@@ -17,7 +17,7 @@ pub fn note(path: &Path, summary: &Summary, again: bool, access: &Access) -> io:
     }
     let mut line = serde_json::to_vec(summary)?;
     line.push(b'\n');
-    target.append(&line)?;
+    target.append(&line, false)?;
     target.settle(true)
 }
 

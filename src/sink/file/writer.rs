@@ -150,11 +150,9 @@ impl Writer {
             self.begins_with(&path, piece.ids[from])?;
         }
         let target = self.target(&path)?;
-        target.append(&header).at(&path)?;
-        target.append(&piece.lines[start..piece.ends[from + count - 1]]).at(&path)?;
-        if piece.more && fsync {
-            target.sync_behind().at(&path)?;
-        }
+        target.append(&header, false).at(&path)?;
+        let lines = &piece.lines[start..piece.ends[from + count - 1]];
+        target.append(lines, piece.more && fsync).at(&path)?;
         let (last, at_ms) = (piece.ids[from + count - 1], piece.at_ms);
         let unsettled = self.unsettled.get_or_insert(Unsettled { events: 0, last, at_ms });
         unsettled.events += count;
