@@ -16,8 +16,8 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
-use tokio::time::sleep;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::calls::Calls;
@@ -56,6 +56,8 @@ pub(super) struct Page {
     calls: Calls,
     observer: Arc<Observer>,
     clients: Arc<Semaphore>,
+    /// Clients that are there.
+    watchers: watch::Sender<usize>,
     stop: CancellationToken,
 }
 
@@ -66,16 +68,17 @@ impl Page {
         stop: CancellationToken,
     ) -> Self {
         let clients = Arc::new(Semaphore::new(CLIENTS));
-        Self { calls: Calls::new(show_numbers), observer, clients, stop }
+        let (calls, watchers) = (Calls::new(show_numbers), watch::Sender::new(0));
+        Self { calls, observer, clients, watchers, stop }
     }
 
-    /// Follows the journal, until the stop.
+    /// Follows the journal while somebody watches, until the stop.
     pub(super) async fn follow(
         self: Arc<Self>,
         path: PathBuf,
         commits: broadcast::Receiver<Commit>,
     ) {
-        self.calls.follow(path, commits, &self.stop).await;
+        self.calls.follow(path, commits, self.watchers.subscribe(), &self.stop).await;
     }
 
     async fn news(&self) -> String {
@@ -105,21 +108,42 @@ struct Client {
     _place: OwnedSemaphorePermit,
 }
 
+impl Client {
+    fn new(page: Arc<Page>, place: OwnedSemaphorePermit) -> Self {
+        page.watchers.send_modify(|count| *count += 1);
+        Self { page, first: true, _place: place }
+    }
+
+    /// Waits until there is something new to tell; `false` at the end.
+    async fn wait(&mut self) -> bool {
+        if std::mem::take(&mut self.first) {
+            // A page that has just been opened shall not look empty.
+            _ = timeout(EVERY, self.page.calls.caught_up()).await;
+            return true;
+        }
+        tokio::select! {
+            () = sleep(EVERY) => true,
+            () = self.page.stop.cancelled() => false,
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.page.watchers.send_modify(|count| *count -= 1);
+    }
+}
+
 pub(super) async fn events(State(answering): State<Answering>) -> Response {
     let page = answering.page;
     let Ok(place) = Arc::clone(&page.clients).try_acquire_owned() else {
         let words = "too many pages are open; close one\n";
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
     };
-    let client = Client { page, first: true, _place: place };
-    let news = stream::unfold(client, |mut client| async move {
-        if !client.first {
-            tokio::select! {
-                () = sleep(EVERY) => {}
-                () = client.page.stop.cancelled() => return None,
-            }
+    let news = stream::unfold(Client::new(page, place), |mut client| async move {
+        if !client.wait().await {
+            return None;
         }
-        client.first = false;
         let event = Event::default().data(client.page.news().await);
         Some((Ok::<_, Infallible>(event), client))
     });

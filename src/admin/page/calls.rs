@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -39,6 +40,8 @@ const DIRECTIONS: [&str; 4] = ["inbound", "outbound", "internal", "other"];
 pub(super) struct Calls {
     show_numbers: bool,
     kept: Mutex<Kept>,
+    /// Whether everything that was committed has been looked at.
+    is_caught_up: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -74,46 +77,68 @@ pub(super) struct Shown {
 
 impl Calls {
     pub(super) fn new(show_numbers: bool) -> Self {
-        Self { show_numbers, kept: Mutex::default() }
+        Self { show_numbers, kept: Mutex::default(), is_caught_up: watch::Sender::new(false) }
     }
 
-    /// Follows the journal from an hour ago on, until the stop. What it cannot read it
-    /// does not show; nothing else depends on it.
+    /// Follows the journal from an hour ago on, until the stop, while somebody watches: to
+    /// look into every call costs half as much again as all the rest of its way. What it
+    /// cannot read it does not show; nothing else depends on it.
     pub(super) async fn follow(
         &self,
         path: PathBuf,
         mut commits: broadcast::Receiver<Commit>,
+        mut watchers: watch::Receiver<usize>,
         stop: &CancellationToken,
     ) {
-        let mut behind = true;
+        let mut is_caught_up = false;
         loop {
-            if std::mem::take(&mut behind) {
+            let is_watched = *watchers.borrow_and_update() > 0;
+            if is_watched && !is_caught_up {
                 self.catch_up(&path, stop).await;
+                is_caught_up = true;
             }
+            self.is_caught_up
+                .send_if_modified(|known| std::mem::replace(known, is_caught_up) != is_caught_up);
             tokio::select! {
                 commit = commits.recv() => match commit {
-                    Ok(commit) => behind = !self.take(&commit),
-                    Err(RecvError::Lagged(_)) => behind = true,
+                    Ok(commit) => is_caught_up &= is_watched && self.take(&commit),
+                    Err(RecvError::Lagged(_)) => is_caught_up = false,
                     Err(RecvError::Closed) => return,
                 },
+                Ok(()) = watchers.changed() => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
+    /// Waits until everything that was committed before has been looked at.
+    pub(super) async fn caught_up(&self) {
+        // The sender is there as long as this is.
+        _ = self.is_caught_up.subscribe().wait_for(|caught_up| *caught_up).await;
+    }
+
     async fn catch_up(&self, path: &std::path::Path, stop: &CancellationToken) {
-        let mut reader = None;
+        let mut reading = None;
         while !stop.is_cancelled() {
-            let (path, from, mut open) = (path.to_owned(), self.kept().seq, reader.take());
-            let reading = tokio::task::spawn_blocking(move || {
-                let read = read(&path, &mut open, from);
-                (open, read)
+            let (path, seen) = (path.to_owned(), self.kept().seq);
+            let read = tokio::task::spawn_blocking(move || {
+                let (mut reader, from) = match reading {
+                    Some(reader) => (reader, seen),
+                    None => {
+                        let reader = Reader::open(&path)?;
+                        let from = start(&reader)?.max(seen);
+                        (reader, from)
+                    }
+                };
+                let events = reader.after(from, PIECE_EVENTS, PIECE_BYTES)?;
+                Ok::<_, JournalError>((reader, events))
             });
-            let (open, read) = reading.await.expect("reading the journal does not panic");
-            reader = open;
-            match read {
-                Ok(events) if events.is_empty() => return,
-                Ok(events) => self.note(&events),
+            match read.await.expect("reading the journal does not panic") {
+                Ok((_, events)) if events.is_empty() => return,
+                Ok((reader, events)) => {
+                    self.note(&events);
+                    reading = Some(reader);
+                }
                 Err(e) => {
                     debug!(error = %e, "the page cannot read the journal");
                     return;
@@ -207,25 +232,14 @@ impl Kept {
     }
 }
 
-/// The first time from an hour ago on, but not further back than [`LOOK_BACK`].
-fn read(
-    path: &std::path::Path,
-    reader: &mut Option<Reader>,
-    mut from: u64,
-) -> Result<Vec<Stored>, JournalError> {
-    let open = match reader.take() {
-        Some(open) => open,
-        None => Reader::open(path)?,
-    };
-    let open = reader.insert(open);
-    let latest = open.last_seq()?.saturating_sub(LOOK_BACK);
-    if from == 0 {
-        let hour_ago = Clock::system().now_ms() - MINUTES as i64 * MINUTE_MS;
-        // On a quiet day, the last calls are older than an hour.
-        let some = open.last_seq()?.saturating_sub(SHOWN as u64 * 20);
-        from = open.seq_before(hour_ago)?.min(some);
-    }
-    open.after(from.max(latest), PIECE_EVENTS, PIECE_BYTES)
+/// The event after which to begin: that of an hour ago, but not further back than
+/// [`LOOK_BACK`].
+fn start(reader: &Reader) -> Result<u64, JournalError> {
+    let last = reader.last_seq()?;
+    let hour_ago = Clock::system().now_ms() - MINUTES as i64 * MINUTE_MS;
+    // On a quiet day, the last calls are older than an hour.
+    let some = last.saturating_sub(SHOWN as u64 * 20);
+    Ok(reader.seq_before(hour_ago)?.min(some).max(last.saturating_sub(LOOK_BACK)))
 }
 
 /// The last digits. Short numbers are extensions, and stay as short as they are.

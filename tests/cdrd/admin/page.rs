@@ -1,8 +1,14 @@
 //! The page for people, in a real browser.
 
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
 use super::{ADMIN, ask, daemon, get};
 use crate::browser::Browser;
-use crate::harness::{Bench, until};
+use crate::harness::{Bench, PATIENCE, until};
 
 #[tokio::test]
 async fn a_browser_shows_pbxs_sinks_and_calls_with_masked_numbers_and_keeps_them_up_to_date() {
@@ -74,16 +80,53 @@ async fn the_page_runs_its_own_script_and_loads_nothing_from_elsewhere() {
     daemon.stop().await.unwrap();
 }
 
+/// What an open page listens to.
+async fn news(address: SocketAddr) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    BufReader::new(stream)
+}
+
+/// Calls that the next news show.
+async fn calls(news: &mut BufReader<TcpStream>) -> usize {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        let read = timeout(PATIENCE, news.read_line(&mut line)).await.expect("news in time");
+        assert!(read.unwrap() > 0, "the stream goes on");
+        if let Some(text) = line.strip_prefix("data: ") {
+            let news: serde_json::Value = serde_json::from_str(text).unwrap();
+            return news["calls"]["last"].as_array().unwrap().len();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_shows_at_once_what_came_while_none_was_open() {
+    let bench = Bench::new().await;
+    let (daemon, address) = daemon(&bench, ADMIN).await;
+    let mut all = 0;
+    for _ in 0..3 {
+        bench.push(3).await;
+        all += 3;
+        // The page that is opened then has them in its first news.
+        until("they are shown", async || calls(&mut news(address).await).await == all).await;
+        let mut open = news(address).await;
+        bench.push(2).await;
+        all += 2;
+        until("the open page has them", async || calls(&mut open).await == all).await;
+    }
+    daemon.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn too_many_open_pages_are_refused_and_a_closed_one_makes_room() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let bench = Bench::new().await;
     let (daemon, address) = daemon(&bench, ADMIN).await;
     let mut open = Vec::new();
     let refused = loop {
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let request = format!("GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut stream = news(address).await;
         let mut start = [0; 12];
         stream.read_exact(&mut start).await.unwrap();
         if start.ends_with(b"503") {
@@ -97,9 +140,7 @@ async fn too_many_open_pages_are_refused_and_a_closed_one_makes_room() {
     open.clear();
     until("there is room again", || async {
         // A stream ends by itself only with the client, so only its start is read.
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let request = format!("GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut stream = news(address).await;
         let mut start = [0; 12];
         stream.read_exact(&mut start).await.unwrap();
         start.ends_with(b"200")
