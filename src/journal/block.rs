@@ -19,10 +19,10 @@
 //!
 //! Pure code: no SQL. [`super::blocks`] puts blocks into the table and finds them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe;
 
 use crate::event::{Event, EventId, Origin, Stored, intern_type};
@@ -130,8 +130,20 @@ pub fn unpack(packed: &[u8], first_seq: u64) -> Result<Vec<Stored>, Unpackable> 
         Ok(Some(size)) if size <= MOST_UNPACKED => size as usize,
         _ => return Err(Unpackable("no zstd frame of a known size")),
     };
-    let plain = zstd::bulk::decompress(packed, size).map_err(|_| Unpackable("zstd refuses it"))?;
+    let plain = decompress(packed, size).map_err(|_| Unpackable("zstd refuses it"))?;
     read(Bytes::from(plain), first_seq).ok_or(Unpackable("its layout is not as it should be"))
+}
+
+/// Keeps what it needs for it, for whoever comes next: 160 KiB that the system would have to
+/// clear for each block.
+fn decompress(packed: &[u8], size: usize) -> std::io::Result<Vec<u8>> {
+    static SPARE: Mutex<Option<Decompressor<'static>>> = Mutex::new(None);
+    let spare = || SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = spare().take();
+    let mut decompressor = kept.map_or_else(Decompressor::new, Ok)?;
+    let plain = decompressor.decompress(packed, size);
+    *spare() = Some(decompressor);
+    plain
 }
 
 /// Takes bytes off the front.
