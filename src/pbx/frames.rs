@@ -40,7 +40,7 @@ pub struct LenientStream<S> {
     inner: S,
     scan: Scan,
     oversized: Vec<Oversized>,
-    /// What has been looked through and found no room in a small buffer.
+    /// What has been looked through and found no room in a buffer.
     ready: BytesMut,
     /// What has been looked through and follows the answer to the upgrade.
     after_upgrade: BytesMut,
@@ -48,6 +48,12 @@ pub struct LenientStream<S> {
 
 /// Bytes that are read at once for a buffer in which not even a header has room.
 const SMALL: usize = 256;
+/// Bytes that are left free at the end of a large buffer: a few frames of the usual size.
+/// For each header the library asks for as much room as the frame is long, though it may
+/// have the frame already; if there is none, it moves all that it has to new memory.
+const LEFT_FREE: usize = 8 << 10;
+/// What a large buffer is.
+const LARGE: usize = 4 * LEFT_FREE;
 
 impl<S> LenientStream<S> {
     /// Wraps a stream on which the HTTP upgrade is still to come.
@@ -93,6 +99,10 @@ impl<S: AsyncRead + Unpin> LenientStream<S> {
     /// Reads into a buffer in which a header has room, and looks through what came.
     fn fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self;
+        let most = match buf.remaining() {
+            large @ LARGE.. => large - LEFT_FREE,
+            all => all,
+        };
         loop {
             // What the scan held back goes before what comes now; only once
             // something came, since a pending read must leave `buf` as it was.
@@ -110,6 +120,10 @@ impl<S: AsyncRead + Unpin> LenientStream<S> {
             if let Some(end) = this.scan.upgraded_at.take() {
                 this.after_upgrade.extend_from_slice(&buf.filled()[start + end..start + keep]);
                 keep = end;
+            }
+            if keep > most {
+                this.ready.extend_from_slice(&buf.filled()[start + most..start + keep]);
+                keep = most;
             }
             buf.set_filled(start + keep);
             if keep > 0 {
@@ -359,15 +373,17 @@ mod tests {
     #[tokio::test]
     async fn a_buffer_of_any_size_gets_the_same() {
         use tokio::io::AsyncReadExt;
-        let sent = stream(&[
+        let mut frames = vec![
             frame(0x81, b"one"),
             frame(0x81, &[b'x'; 700]),
             frame(0x89, b""),
             frame(0x81, &[b'y'; 300]),
             frame(0x80, &[b'z'; 70]),
-        ]);
+        ];
+        frames.extend((0..200).map(|n| frame(0x81, &[n; 490])));
+        let sent = stream(&frames);
         let want = run(&sent, &[usize::MAX >> 1], 500).0;
-        for size in (1..40).chain([10_000]) {
+        for size in (1..40).chain([10_000, LARGE - 1, LARGE, LARGE + 1, 64 << 10, 1 << 20]) {
             let mut lenient = LenientStream::new(&sent[..], 500);
             let (mut out, mut buffer, mut ends) = (Vec::new(), vec![0; size], Vec::new());
             loop {
@@ -382,6 +398,19 @@ mod tests {
             assert_eq!(out, want, "{size}");
             assert_eq!(lenient.take_oversized().len(), 1);
         }
+    }
+
+    #[tokio::test]
+    async fn of_a_large_buffer_some_is_left_free_and_the_rest_comes_next() {
+        use tokio::io::AsyncReadExt;
+        let frames: Vec<_> = (0..40).map(|n| frame(0x81, &[n; 4000])).collect();
+        let sent = stream(&frames);
+        let mut lenient = LenientStream::new(&sent[..], 5000);
+        let (mut answer, mut buffer) = ([0; UPGRADE.len()], vec![0; 2 * LARGE]);
+        lenient.read_exact(&mut answer).await.unwrap();
+        assert_eq!(lenient.read(&mut buffer).await.unwrap(), 2 * LARGE - LEFT_FREE);
+        assert_eq!(lenient.read(&mut buffer[..LEFT_FREE]).await.unwrap(), LEFT_FREE);
+        assert_eq!(lenient.read(&mut buffer[..LARGE]).await.unwrap(), LARGE - LEFT_FREE);
     }
 
     proptest::proptest! {
