@@ -368,12 +368,15 @@ async fn a_user_who_sees_only_own_calls_closes_no_gap() {
     received_earlier(&bench.path("journal.db"), 120_000);
     let daemon = start(&bench, QUICK);
     bench.subscribed().await;
+    // On a busy machine more gaps may follow, of which nothing is known yet.
+    let mut doubt = None;
     until("the doubt is written down", async || {
-        spans(&bench).iter().any(|span| span.error.is_some())
+        doubt = spans(&bench).into_iter().find_map(|span| span.error);
+        doubt.is_some()
     })
     .await;
-    let gap = spans(&bench).pop().unwrap();
-    assert!(gap.error.as_ref().unwrap().contains("give it a role"), "{gap:?}");
+    let doubt = doubt.unwrap();
+    assert!(doubt.contains("give it a role"), "{doubt}");
     daemon.stop().await.unwrap();
 }
 
