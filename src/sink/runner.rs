@@ -35,7 +35,7 @@ const READ_EVENTS: usize = 1_000;
 const READ_BYTES: usize = 1 << 20;
 /// So many times as much is read at once by a sink that lags far behind: each write of a
 /// file, and each sync, is for more.
-const MOST_PAGES: usize = 8;
+const MOST_PAGES: usize = 7;
 
 /// Why a runner ended before it was told to.
 #[derive(Debug, thiserror::Error)]
