@@ -27,7 +27,7 @@ const MINUTE_MS: i64 = 60_000;
 const PIECE_EVENTS: usize = 1_000;
 /// Or this many bytes.
 const PIECE_BYTES: usize = 1 << 20;
-/// Events before the newest that are looked through at the start, at most: at the
+/// Events before the newest that are looked through when a page is opened, at most: at the
 /// busiest PBX an hour is less, and it takes a second or two.
 const LOOK_BACK: u64 = 200_000;
 /// Digits that are left of a number unless numbers are shown.

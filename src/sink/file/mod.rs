@@ -50,8 +50,7 @@ use crate::repeat::Repeat;
 
 /// Events written, and synced, at once.
 const BATCH: usize = 4_000;
-/// Bytes of lines that are written while the next are made, and synced while the next are
-/// written.
+/// Bytes of lines that are written while the next are made.
 const PIECE: usize = 512 << 10;
 /// Pieces that wait for those who write them.
 const WAITING: usize = 1;
