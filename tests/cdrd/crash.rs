@@ -2,12 +2,19 @@
 //! nothing is torn.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cdrd::event::Stored;
+use cdrd::config::{self, Start, WhenFull};
+use cdrd::event::decode::{Frame, decode};
+use cdrd::event::{Event, Origin, Stored};
+use cdrd::journal::Journal;
 use cdrd::journal::reader::Reader;
-use cdrd::simulator::{Options, Rate};
+use cdrd::simulator::flood::{Flood, Load, Records};
+use cdrd::simulator::spelling::Spelling;
+use cdrd::simulator::{Options, Rate, Release};
 
 use crate::harness::{Bench, PATIENCE, envelopes, until};
 
@@ -103,6 +110,84 @@ async fn whatever_was_committed_is_in_the_file_after_fifty_kills_under_load() {
         delivered.windows(2).filter(|w| w[1]["seq"].as_u64() <= w[0]["seq"].as_u64()).count();
     assert!(back <= ROUNDS, "{back} steps back in {ROUNDS} rounds");
     println!("{} committed, {} delivered, {back} redeliveries", expected.len(), delivered.len());
+}
+
+/// Large batches go to the disk past the page cache, in blocks that end amid lines.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_amid_large_batches_leave_whole_lines_in_order_and_lose_none() {
+    const EVENTS: u64 = 15_000;
+    let bench = Bench::new().await;
+    let events = fill(&bench.path("journal.db"), EVENTS).await;
+    let file = bench.path("cdr.jsonl");
+    let sink = format!("[sink.archive]\ntype = \"file\"\npath = {file:?}\nstart = \"beginning\"\n");
+    std::fs::write(bench.path("config.toml"), bench.patient_config_text(&sink)).unwrap();
+    let length = || std::fs::metadata(&file).map_or(0, |file| file.len());
+    let lines = || std::fs::read(&file).unwrap_or_default().iter().filter(|b| **b == b'\n').count();
+    let mut random = fastrand::Rng::with_seed(12);
+    let mut kills = 0;
+    while kills < 12 && lines() < EVENTS as usize {
+        let before = length();
+        let daemon = Daemon::start(&bench);
+        // What a kill has left may be cut off first.
+        until("it writes", async || length() > before || lines() >= EVENTS as usize).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(0..60))).await;
+        daemon.kill();
+        kills += 1;
+    }
+    let daemon = Daemon::start(&bench);
+    bench.subscribed().await;
+    let newest = format!("\"seq\":{EVENTS},");
+    until("the last one is there", async || {
+        std::fs::read_to_string(&file).unwrap_or_default().contains(&newest)
+    })
+    .await;
+    terminate(daemon).await;
+    assert!(kills > 2, "it was killed amid batches");
+
+    let delivered = envelopes(&file);
+    let seqs: Vec<u64> = delivered.iter().map(|e| e["seq"].as_u64().unwrap()).collect();
+    // Only a kill brings events again; none is left out.
+    let steps = seqs.windows(2).filter(|pair| pair[1] != pair[0] + 1);
+    let back: Vec<_> = steps.inspect(|pair| assert!(pair[1] <= pair[0], "{pair:?}")).collect();
+    assert!(back.len() <= kills, "{back:?}");
+    for line in &delivered {
+        let seq = line["seq"].as_u64().unwrap();
+        if seq <= EVENTS {
+            let data: serde_json::Value =
+                serde_json::from_slice(&events[seq as usize - 1].raw).unwrap();
+            assert_eq!(line["data"], data, "corrupt");
+        }
+    }
+    assert_eq!(
+        seqs.iter().filter(|seq| **seq <= EVENTS).collect::<BTreeSet<_>>().len(),
+        events.len()
+    );
+}
+
+/// A journal with so many records, and the sink's cursor before them.
+async fn fill(path: &Path, count: u64) -> Vec<Event> {
+    let settings = config::Journal {
+        path: path.to_owned(),
+        retention: Duration::from_secs(7 * 24 * 3600),
+        max_size: 1 << 30,
+        when_full: WhenFull::Pause,
+    };
+    let records = Arc::new(Records::compose(Spelling { release: Release::R22_3 }, 12));
+    let mut flood = Flood::new(records, Load { events: count, rate: None });
+    let (pbx, now_ms) = (Arc::from("hq"), jiff::Timestamp::now().as_millisecond());
+    let decoded = |text| match decode(&pbx, Origin::Live, now_ms, text) {
+        Ok(Frame::Event(event)) => event,
+        other => panic!("{other:?}"),
+    };
+    let events: Vec<Event> = (0..count).map(|_| decoded(flood.text())).collect();
+    let sinks = [(Arc::from("archive"), Start::Beginning)];
+    let (journal, writer) = Journal::open(&settings, &sinks).unwrap();
+    for some in events.chunks(1_000) {
+        journal.intake().events_durably(some.to_vec()).await.unwrap();
+    }
+    drop(journal);
+    writer.join().await.unwrap();
+    events
 }
 
 /// Waits until the daemon is at work: one that only begins cannot be asked to stop yet.
