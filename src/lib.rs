@@ -22,7 +22,7 @@
 //! | [`status`] | how a daemon is, for everybody who asks |
 //! | [`record`] | the normal form of a CDR |
 //! | [`metrics`], [`heartbeat`] | what is counted, and who is alive; everybody may tell them |
-//! | [`config`], [`secret`], [`tls`], [`cause`], [`clock`], [`repeat`], [`http_time`], [`digest`], [`door`] | what several of them need |
+//! | [`config`], [`secret`], [`tls`], [`cause`], [`clock`], [`repeat`], [`http_time`], [`digest`], [`door`], `joined` | what several of them need |
 //! | [`simulator`] | a PBX to try against; knows none of the above |
 //! | [`cli`] | a file for each command |
 #![forbid(unsafe_code)]
@@ -40,6 +40,7 @@ pub mod door;
 pub mod event;
 pub mod heartbeat;
 pub mod http_time;
+mod joined;
 pub mod journal;
 pub mod metrics;
 pub mod pbx;

@@ -28,9 +28,9 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
 use crate::config;
+use crate::joined::joined;
 use crate::journal::Journal;
 use crate::status::observer::Observer;
 
@@ -85,9 +85,7 @@ impl Admin {
     /// Ends it, after the answers that are under way.
     pub async fn close(mut self) {
         self.stop.cancel();
-        if let Err(e) = (&mut self.task).await {
-            error!(error = %e, "the admin endpoint panicked");
-        }
+        joined((&mut self.task).await);
     }
 }
 

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -55,10 +55,14 @@ fn hash_of(part: &str) -> String {
 pub(super) struct Page {
     calls: Calls,
     observer: Arc<Observer>,
-    clients: Arc<Semaphore>,
-    /// Clients that are there.
-    watchers: watch::Sender<usize>,
+    watchers: Watchers,
     stop: CancellationToken,
+}
+
+/// Who has the page open.
+pub(super) struct Watchers {
+    places: Arc<Semaphore>,
+    one_came: Notify,
 }
 
 impl Page {
@@ -67,9 +71,7 @@ impl Page {
         observer: Arc<Observer>,
         stop: CancellationToken,
     ) -> Self {
-        let clients = Arc::new(Semaphore::new(CLIENTS));
-        let (calls, watchers) = (Calls::new(show_numbers), watch::Sender::new(0));
-        Self { calls, observer, clients, watchers, stop }
+        Self { calls: Calls::new(show_numbers), observer, watchers: Watchers::none(), stop }
     }
 
     /// Follows the journal while somebody watches, until the stop.
@@ -78,7 +80,7 @@ impl Page {
         path: PathBuf,
         commits: broadcast::Receiver<Commit>,
     ) {
-        self.calls.follow(path, commits, self.watchers.subscribe(), &self.stop).await;
+        self.calls.follow(path, commits, &self.watchers, &self.stop).await;
     }
 
     async fn news(&self) -> String {
@@ -90,6 +92,28 @@ impl Page {
         };
         let now = Clock::system().now_ms();
         json!({ "status": status, "error": error, "calls": self.calls.shown(now) }).to_string()
+    }
+}
+
+impl Watchers {
+    pub(super) fn none() -> Self {
+        Self { places: Arc::new(Semaphore::new(CLIENTS)), one_came: Notify::new() }
+    }
+
+    /// One more, as long as it keeps its place; `None` if there are too many.
+    pub(super) fn come(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        self.one_came.notify_one();
+        Some(place)
+    }
+
+    pub(super) fn are_there(&self) -> bool {
+        self.places.available_permits() < CLIENTS
+    }
+
+    /// Waits until one comes. Only one may wait.
+    pub(super) async fn one_came(&self) {
+        self.one_came.notified().await;
     }
 }
 
@@ -109,11 +133,6 @@ struct Client {
 }
 
 impl Client {
-    fn new(page: Arc<Page>, place: OwnedSemaphorePermit) -> Self {
-        page.watchers.send_modify(|count| *count += 1);
-        Self { page, first: true, _place: place }
-    }
-
     /// Waits until there is something new to tell; `false` at the end.
     async fn wait(&mut self) -> bool {
         if std::mem::take(&mut self.first) {
@@ -128,19 +147,14 @@ impl Client {
     }
 }
 
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.page.watchers.send_modify(|count| *count -= 1);
-    }
-}
-
 pub(super) async fn events(State(answering): State<Answering>) -> Response {
     let page = answering.page;
-    let Ok(place) = Arc::clone(&page.clients).try_acquire_owned() else {
+    let Some(place) = page.watchers.come() else {
         let words = "too many pages are open; close one\n";
         return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
     };
-    let news = stream::unfold(Client::new(page, place), |mut client| async move {
+    let client = Client { page, first: true, _place: place };
+    let news = stream::unfold(client, |mut client| async move {
         if !client.wait().await {
             return None;
         }

@@ -15,6 +15,7 @@ pub mod logging;
 pub mod man;
 mod memory;
 pub mod moment;
+mod panics;
 pub mod quarantine;
 pub mod replay;
 pub mod run;
@@ -123,6 +124,7 @@ impl ConfigFile {
 
 /// The whole program but its process.
 pub fn main() -> ExitCode {
+    panics::end_the_process();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {

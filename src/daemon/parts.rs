@@ -8,6 +8,8 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::joined::joined;
+
 /// How long a part that is to end may finish what it has in hand.
 const RETIRE: Duration = Duration::from_secs(15);
 
@@ -52,12 +54,10 @@ impl<E: Send + 'static> Parts<E> {
         self.set.join_next().await
     }
 
-    /// Waits for all to end, after a stop; tells of those that panicked.
-    pub(super) async fn join_all(&mut self, panicked: impl Fn(JoinError)) {
+    /// Waits for all to end, after a stop.
+    pub(super) async fn join_all(&mut self) {
         while let Some(ended) = self.join_next().await {
-            if let Err(e) = ended {
-                panicked(e);
-            }
+            joined(ended);
         }
     }
 

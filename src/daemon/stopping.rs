@@ -21,15 +21,9 @@ impl Daemon {
         let closed = async {
             // A journal that pauses would keep the sessions from handing over.
             self.journal.finish().await?;
-            self.supervisors
-                .join_all(|e| error!(error = %e, "a session panicked while it stopped"))
-                .await;
-            self.listeners
-                .join_all(|e| error!(error = %e, "a webhook panicked while it stopped"))
-                .await;
-            self.backfills
-                .join_all(|e| error!(error = %e, "a backfill panicked while it stopped"))
-                .await;
+            self.supervisors.join_all().await;
+            self.listeners.join_all().await;
+            self.backfills.join_all().await;
             // Events are committed in order: behind this one, all are.
             self.journal.intake().events_durably(Vec::new()).await.map(drop)
         };

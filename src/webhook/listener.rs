@@ -16,11 +16,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::receive::{Route, Routes};
 use crate::clock::Clock;
 use crate::config::{Pbx, Webhook};
+use crate::joined::joined;
 use crate::journal::Stopped;
 use crate::journal::intake::Intake;
 use crate::repeat::Repeat;
@@ -113,7 +114,7 @@ impl Listener {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(ended) = connections.join_next() => told(ended),
+                Some(ended) = connections.join_next() => { joined(ended); }
                 accepted = accept(&self.socket, &places) => match accepted {
                     Ok((stream, place)) => {
                         refusals.over();
@@ -133,7 +134,7 @@ impl Listener {
         crate::door::shut(self.socket);
         let finished = async {
             while let Some(ended) = connections.join_next().await {
-                told(ended);
+                joined(ended);
             }
         };
         if timeout(FINISH, finished).await.is_err() {
@@ -142,13 +143,6 @@ impl Listener {
             connections.shutdown().await;
         }
         Ok(())
-    }
-}
-
-fn told(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(e) = ended {
-        // The client had no answer, so it comes again.
-        error!(error = %e, "a connection of the webhook panicked; please report it");
     }
 }
 

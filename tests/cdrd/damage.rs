@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use cdrd::config::{self, Start, WhenFull};
+use cdrd::config::Start;
 use cdrd::event::decode::{Frame, decode};
 use cdrd::event::{Event, Origin, Stored};
 use cdrd::journal::check::check;
@@ -24,24 +23,15 @@ use cdrd::journal::{Journal, JournalError};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, number};
+use crate::harness::{PATIENCE, journal_settings, number};
 
 const BATCHES: u64 = 40;
 const BATCH: u64 = 5;
 const SINKS: [&str; 2] = ["crm", "archive"];
 const NOW_MS: i64 = 1_790_000_000_000;
 
-fn settings(path: &Path) -> config::Journal {
-    config::Journal {
-        path: path.to_owned(),
-        retention: Duration::from_secs(100 * 365 * 24 * 3600),
-        max_size: 2 << 30,
-        when_full: WhenFull::Pause,
-    }
-}
-
 fn open(path: &Path) -> Result<(Journal, WriterThread), JournalError> {
-    Journal::open(&settings(path), &SINKS.map(|sink| (Arc::from(sink), Start::Beginning)))
+    Journal::open(&journal_settings(path), &SINKS.map(|sink| (Arc::from(sink), Start::Beginning)))
 }
 
 async fn close(journal: Journal, writer: WriterThread) -> Result<(), JournalError> {

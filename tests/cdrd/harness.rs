@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cdrd::clock::Clock;
-use cdrd::config::{Config, Environment};
+use cdrd::config::{self, Config, Environment, WhenFull};
 use cdrd::daemon::{Daemon, DaemonError, Ended, Stop};
 use cdrd::pbx::state::Phase;
 use cdrd::simulator::{DOMAIN, Options, PASSWORD, Simulator};
@@ -28,6 +28,16 @@ pub const QUICK: &str = r#"
     ping_timeout = "400ms"
     reconnect = { initial = "20ms", max = "200ms" }
 "#;
+
+/// A journal that gives nothing up by itself.
+pub fn journal_settings(path: &Path) -> config::Journal {
+    config::Journal {
+        path: path.to_owned(),
+        retention: Duration::from_secs(100 * 365 * 24 * 3600),
+        max_size: 2 << 30,
+        when_full: WhenFull::Pause,
+    }
+}
 
 /// A PBX and a place for a daemon's files.
 pub struct Bench {

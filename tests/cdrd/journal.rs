@@ -14,7 +14,9 @@ use cdrd::journal::{Journal, JournalError};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::harness::{Bench, PATIENCE, Running, envelopes, noise, parse, quarantine, until};
+use crate::harness::{
+    Bench, PATIENCE, Running, envelopes, journal_settings, noise, parse, quarantine, until,
+};
 use crate::receiver::{Answer, Receiver};
 
 struct Disk {
@@ -25,12 +27,7 @@ struct Disk {
 impl Disk {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = config::Journal {
-            path: folder.path().join("journal.db"),
-            retention: Duration::from_secs(100 * 365 * 24 * 3600),
-            max_size: 2 << 30,
-            when_full: WhenFull::Pause,
-        };
+        let settings = journal_settings(&folder.path().join("journal.db"));
         Self { folder, settings }
     }
 

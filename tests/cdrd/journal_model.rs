@@ -6,12 +6,12 @@
 //! `CDRD_MODEL_CASES` says how many sequences are tried.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cdrd::config::{self, Start, WhenFull};
+use cdrd::config::{self, Start};
 use cdrd::event::decode::{Frame, decode};
 use cdrd::event::{Event, Origin, Stored};
 use cdrd::journal::dead_letters::{self, DeadLetter};
@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, number};
+use crate::harness::{PATIENCE, journal_settings, number};
 
 const SINKS: [&str; 3] = ["archive", "crm", "billing"];
 const PBXS: [&str; 2] = ["hq", "branch"];
@@ -256,15 +256,6 @@ fn database(folder: &TempDir) -> PathBuf {
     folder.path().join("journal.db")
 }
 
-fn settings(path: &Path) -> config::Journal {
-    config::Journal {
-        path: path.to_owned(),
-        retention: Duration::from_millis(HOUR_MS as u64),
-        max_size: 2 << 30,
-        when_full: WhenFull::Pause,
-    }
-}
-
 impl Open {
     /// Opens it; retention has run once when this returns.
     async fn at(
@@ -274,8 +265,11 @@ impl Open {
         now: i64,
     ) -> Self {
         let sinks: Vec<_> = registered.iter().map(|s| (Arc::from(*s), start_of(s))).collect();
-        let (journal, writer) =
-            Journal::open(&settings(&database(&folder)), &sinks).unwrap_or_else(|e| panic!("{e}"));
+        let settings = config::Journal {
+            retention: Duration::from_millis(HOUR_MS as u64),
+            ..journal_settings(&database(&folder))
+        };
+        let (journal, writer) = Journal::open(&settings, &sinks).unwrap_or_else(|e| panic!("{e}"));
         registered.iter().for_each(|sink| model.register(sink, start_of(sink)));
         let confirmed = registered.iter().map(|s| (*s, journal.cursor(s).unwrap().get())).collect();
         let commits = journal.commits();

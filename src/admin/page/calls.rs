@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::Watchers;
 use crate::clock::Clock;
 use crate::event::Stored;
 use crate::journal::reader::Reader;
@@ -87,25 +88,27 @@ impl Calls {
         &self,
         path: PathBuf,
         mut commits: broadcast::Receiver<Commit>,
-        mut watchers: watch::Receiver<usize>,
+        watchers: &Watchers,
         stop: &CancellationToken,
     ) {
-        let mut is_caught_up = false;
+        let is_caught_up = || *self.is_caught_up.borrow();
+        let set_caught_up = |now| {
+            self.is_caught_up.send_if_modified(|known| std::mem::replace(known, now) != now);
+        };
         loop {
-            let is_watched = *watchers.borrow_and_update() > 0;
-            if is_watched && !is_caught_up {
+            if watchers.are_there() && !is_caught_up() {
                 self.catch_up(&path, stop).await;
-                is_caught_up = true;
+                set_caught_up(true);
             }
-            self.is_caught_up
-                .send_if_modified(|known| std::mem::replace(known, is_caught_up) != is_caught_up);
             tokio::select! {
                 commit = commits.recv() => match commit {
-                    Ok(commit) => is_caught_up &= is_watched && self.take(&commit),
-                    Err(RecvError::Lagged(_)) => is_caught_up = false,
+                    Ok(commit) => set_caught_up(
+                        is_caught_up() && watchers.are_there() && self.take(&commit),
+                    ),
+                    Err(RecvError::Lagged(_)) => set_caught_up(false),
                     Err(RecvError::Closed) => return,
                 },
-                Ok(()) = watchers.changed() => {}
+                () = watchers.one_came() => {}
                 () = stop.cancelled() => return,
             }
         }
