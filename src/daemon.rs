@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use self::parts::{Ended as PartEnded, Parts};
+use self::parts::Parts;
 use self::reporter::Reporter;
 use crate::admin::Admin;
 use crate::backfill::worker::{Worker, WorkerError};
@@ -353,27 +353,22 @@ fn journal_ended(result: Result<(), JournalError>) -> DaemonError {
     }
 }
 
-fn session_ended(ended: PartEnded<Stopped>) -> DaemonError {
+fn session_ended(_: Result<(), Stopped>) -> DaemonError {
+    DaemonError::Internal("a session ended by itself".to_owned())
+}
+
+fn backfill_ended(ended: Result<(), WorkerError>) -> DaemonError {
     match ended {
-        Err(e) => DaemonError::Internal(format!("a session panicked: {e}")),
-        Ok(_) => DaemonError::Internal("a session ended by itself".to_owned()),
+        Err(WorkerError::Journal(e)) => e.into(),
+        Err(e) => DaemonError::Internal(format!("a backfill stopped: {e}")),
+        Ok(()) => DaemonError::Internal("a backfill ended by itself".to_owned()),
     }
 }
 
-fn backfill_ended(ended: PartEnded<WorkerError>) -> DaemonError {
+fn runner_ended(ended: Result<(), RunnerError>) -> DaemonError {
     match ended {
-        Err(e) => DaemonError::Internal(format!("a backfill panicked: {e}")),
-        Ok(Err(WorkerError::Journal(e))) => e.into(),
-        Ok(Err(e)) => DaemonError::Internal(format!("a backfill stopped: {e}")),
-        Ok(Ok(())) => DaemonError::Internal("a backfill ended by itself".to_owned()),
-    }
-}
-
-fn runner_ended(ended: PartEnded<RunnerError>) -> DaemonError {
-    match ended {
-        Err(e) => DaemonError::Internal(format!("a sink panicked: {e}")),
-        Ok(Err(RunnerError::Journal(e))) => e.into(),
-        Ok(Err(e)) => DaemonError::Internal(format!("a sink stopped: {e}")),
-        Ok(Ok(())) => DaemonError::Internal("a sink ended by itself".to_owned()),
+        Err(RunnerError::Journal(e)) => e.into(),
+        Err(e) => DaemonError::Internal(format!("a sink stopped: {e}")),
+        Ok(()) => DaemonError::Internal("a sink ended by itself".to_owned()),
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct Page {
 }
 
 /// Who has the page open.
-pub(super) struct Watchers {
+struct Watchers {
     places: Arc<Semaphore>,
     one_came: Notify,
 }
@@ -96,23 +96,23 @@ impl Page {
 }
 
 impl Watchers {
-    pub(super) fn none() -> Self {
+    fn none() -> Self {
         Self { places: Arc::new(Semaphore::new(CLIENTS)), one_came: Notify::new() }
     }
 
     /// One more, as long as it keeps its place; `None` if there are too many.
-    pub(super) fn come(&self) -> Option<OwnedSemaphorePermit> {
+    fn come(&self) -> Option<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         self.one_came.notify_one();
         Some(place)
     }
 
-    pub(super) fn are_there(&self) -> bool {
+    fn are_there(&self) -> bool {
         self.places.available_permits() < CLIENTS
     }
 
     /// Waits until one comes. Only one may wait.
-    pub(super) async fn one_came(&self) {
+    async fn one_came(&self) {
         self.one_came.notified().await;
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +24,6 @@ struct Part {
     stop: CancellationToken,
     task: AbortHandle,
 }
-
-/// How a task ended, or why not.
-pub(super) type Ended<E> = Result<Result<(), E>, JoinError>;
 
 impl<E: Send + 'static> Parts<E> {
     pub(super) fn new() -> Self {
@@ -50,21 +47,24 @@ impl<E: Send + 'static> Parts<E> {
     }
 
     /// The next that ends; `None` if there is none. Cancel-safe.
-    pub(super) async fn join_next(&mut self) -> Option<Ended<E>> {
-        self.set.join_next().await
+    pub(super) async fn join_next(&mut self) -> Option<Result<(), E>> {
+        while let Some(ended) = self.set.join_next().await {
+            if let Some(ended) = joined(ended) {
+                return Some(ended);
+            }
+        }
+        None
     }
 
     /// Waits for all to end, after a stop.
     pub(super) async fn join_all(&mut self) {
-        while let Some(ended) = self.join_next().await {
-            joined(ended);
-        }
+        while self.join_next().await.is_some() {}
     }
 
     /// Ends those that are named, all at once, and waits until they have finished what
     /// they have in hand; what takes too long is cut short, which loses nothing: what a
     /// sink has not confirmed is sent again. Another one that ends meanwhile is a fault.
-    pub(super) async fn retire(&mut self, names: &[Arc<str>]) -> Result<(), Ended<E>> {
+    pub(super) async fn retire(&mut self, names: &[Arc<str>]) -> Result<(), Result<(), E>> {
         let (ending, staying) =
             std::mem::take(&mut self.running).into_iter().partition(|p| names.contains(&p.name));
         self.running = staying;
@@ -86,15 +86,15 @@ impl<E: Send + 'static> Parts<E> {
             };
             let (id, ended) = match ended {
                 None => break,
-                Some(Ok((id, ended))) => (id, Ok(ended)),
-                Some(Err(e)) => (e.id(), Err(e)),
+                Some(Ok((id, ended))) => (id, Some(ended)),
+                Some(Err(e)) => (e.id(), joined(Err(e))),
             };
             let expected = left.contains(&id);
             left.retain(|other| *other != id);
             match ended {
-                Ok(Ok(())) if expected => {}
-                Err(e) if expected && e.is_cancelled() => {}
-                other => return Err(other),
+                Some(Ok(())) if expected => {}
+                None => {}
+                Some(other) => return Err(other),
             }
         }
         Ok(())

@@ -48,7 +48,7 @@ impl Daemon {
     async fn drain(&mut self, stop: &Stop, deadline: Instant) -> Ended {
         let drained = async {
             while let Some(ended) = self.runners.join_next().await {
-                if !matches!(ended, Ok(Ok(()))) {
+                if ended.is_err() {
                     error!(error = %runner_ended(ended), "a sink failed while it drained");
                 }
             }
